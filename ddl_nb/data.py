@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['IMAGES', 'VIDEOS', 'END_MARK', 'DDLError', 'to_channels', 'read_image', 'show_frames', 'natural_key', 'listing',
-           'image_frames', 'video_frames', 'count_frames', 'Clip', 'working_size', 'cache_dir', 'cached', 'to_tensor',
-           'check_window', 'window_indices', 'Scene', 'load_masks']
+           'image_frames', 'video_frames', 'count_frames', 'Clip', 'working_size', 'write_file', 'cache_dir', 'cached',
+           'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
-# %% ../nbs/01_data.ipynb #3ac3d529
-import hashlib, os, re, uuid, warnings
+# %% ../nbs/01_data.ipynb #89bac02d
+import copy, hashlib, os, re, uuid, warnings
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # a broken video is our one-line error, not a page of ffmpeg's
@@ -112,7 +113,7 @@ def count_frames(path):  # a video file
     if n < announced: warnings.warn(f"{path}: announces {announced} frames, {n} decode; using these {n}", stacklevel=2)
     return n
 
-# %% ../nbs/01_data.ipynb #b837b9e9
+# %% ../nbs/01_data.ipynb #dea3aa0f
 class Clip:
     """The frames of one recording, read when they are asked for.
 
@@ -130,17 +131,25 @@ class Clip:
             self.files = listing(self.path, IMAGES) if self.path.is_dir() else None
             if self.files == []: raise DDLError(f"{self.path}: holds no image ({', '.join(sorted(IMAGES))})")
         self.name = str(name) if name is not None else (self.path.name if self.path and self.path.is_dir() else self.path.stem if self.path else "clip")
-        self._fps = fps
+        self._fps, self.first, self.last = fps, 0, None
+
+    def part(self, first, last):
+        "The clip's frames `first` to `last` (excluded) as a clip of its own; nothing is read or copied."
+        clip = copy.copy(self)
+        clip.first, clip.last = self.first + first, self.first + last
+        return clip
 
     def raw(self, start=0):
         "Frames as they are in the source, from `start` on."
-        if self.array_ is not None: return iter(self.array_[start:])
-        return video_frames(self.path, start) if self.files is None else image_frames(self.files, start)
+        at = self.first + start
+        if self.array_ is not None: frames = iter(self.array_[at:])
+        else: frames = video_frames(self.path, at) if self.files is None else image_frames(self.files, at)
+        return islice(frames, None if self.last is None else max(0, self.last - at))
 
     @cached_property
-    def _len(self):
+    def _source_len(self):
         return len(self.array_) if self.array_ is not None else count_frames(self.path) if self.files is None else len(self.files)
-    def __len__(self): return self._len
+    def __len__(self): return (self._source_len if self.last is None else self.last) - self.first
 
     @cached_property
     def size(self):
@@ -188,7 +197,21 @@ def working_size(size,         # (height, width) of the source
         if value is not None and (not isinstance(value, (int, np.integer)) or value < 16): raise DDLError(f"{name} must be a whole number of at least 16 pixels, not {value!r}")
     return height, width or max(16, round(height * size[1] / size[0] / 16) * 16)
 
-# %% ../nbs/01_data.ipynb #88eeca87
+# %% ../nbs/01_data.ipynb #86820b2f
+def write_file(path,   # where to
+               data):  # bytes or text
+    "Write a whole file or none: beside it first, then renamed. Folders are made. Where that fails a `DDLError` says why, and what stood there before still does."
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data.encode() if isinstance(data, str) else data)
+            os.replace(part, path)
+        finally: part.unlink(missing_ok=True)
+    except OSError as e: raise DDLError(f"{path}: cannot be written ({e.strerror}); choose another place or make room there") from e
+
+# %% ../nbs/01_data.ipynb #21367301
 def cache_dir():
     "Where decoded frames are kept: the environment variable DDL_CACHE, else the user's cache directory."
     return Path(os.environ.get("DDL_CACHE") or platformdirs.user_cache_dir("ddl_nb"))
@@ -205,17 +228,18 @@ def cached(clip,         # a `Clip`
     file = cache_dir()/f"{place}-{_digest(stats)}.npy"
     if not file.exists():
         part = file.with_name(f"{file.stem}.{uuid.uuid4().hex}.part")
+        whole = clip.part(-clip.first, clip._source_len - clip.first)              # a part shares its clip's cache
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             for stale in file.parent.glob(f"{place}-*.npy"): stale.unlink(missing_ok=True)
-            with open(part, "wb") as f:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(clip), *size, channels)}
-                np.lib.format.write_array_header_1_0(f, header)
-                for frame in clip.frames(size, channels): f.write(frame.tobytes())
-            os.replace(part, file)
-        except OSError as e: raise DDLError(f"{file.parent}: cannot keep decoded frames there ({e.strerror}); free some space or set DDL_CACHE to another folder")
-        finally: part.unlink(missing_ok=True)
-    return np.load(file, mmap_mode="r")
+            try:
+                with open(part, "wb") as f:
+                    np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": (len(whole), *size, channels)})
+                    for frame in whole.frames(size, channels): f.write(frame.tobytes())
+                os.replace(part, file)
+            finally: part.unlink(missing_ok=True)
+        except OSError as e: raise DDLError(f"{file.parent}: cannot keep decoded frames there ({e.strerror}); make room, or set DDL_CACHE to another folder") from e
+    return np.load(file, mmap_mode="r")[clip.first:clip.last]
 
 # %% ../nbs/01_data.ipynb #9401a7c7
 def to_tensor(frames):  # uint8 (n, H, W, C)

@@ -132,7 +132,7 @@ def whole_windows(present,   # (..., n) True where the object is there
     "(..., n - T + 1) True where the object is there in all T frames of the target's window."
     return np.lib.stride_tricks.sliding_window_view(present, window, axis=-1).all(axis=-1)
 
-# %% ../nbs/03_tracks.ipynb #10a73324
+# %% ../nbs/03_tracks.ipynb #cb7c9f9b
 class TrackedClips(torch.utils.data.Dataset):
     """Stretches of `n` frames with the mask of one tracked object: the training data.
 
@@ -160,7 +160,8 @@ class TrackedClips(torch.utils.data.Dataset):
 
     @staticmethod
     def _boxes(rows, n, scale):
-        "(tracks, n, 4) boxes in working pixels, rounded outward; all zero where a track is absent."
+        "(tracks, n, 4) boxes in working pixels, rounded outward; all zero where a track is absent. A clip may be the first part of the tracked one."
+        rows = rows[rows["frame"] < n]
         _, track = np.unique(rows["track"], return_inverse=True)
         boxes = np.zeros((track.max(initial=-1) + 1, n, 4), int)
         corners = rows[COLUMNS[2:]].to_numpy(float) * scale
