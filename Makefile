@@ -1,0 +1,29 @@
+# make demo | test | lab | readme: each sets up .venv when it is missing; nothing but Python, git and make is needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+BIN := .venv/bin
+export DDL_DATA := $(abspath $(or $(DDL_DATA),data))
+
+.PHONY: demo test lab readme
+
+demo: .venv/ready
+	$(BIN)/ddl demo --out demo
+
+# One thread a process: two notebooks or tests run side by side.
+test: export OMP_NUM_THREADS := 1
+test: export MPLBACKEND := agg
+test: .venv/ready
+	$(BIN)/nbdev_test --n_workers 2 --timing
+	$(BIN)/python tools/check_sync.py
+	$(BIN)/python -m pytest tests -q
+
+lab: .venv/ready
+	$(BIN)/jupyter lab nbs/index.ipynb
+
+readme: .venv/ready
+	$(BIN)/python tools/readme.py
+
+.venv/ready: settings.ini setup.py constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python tools/check_opencv.py
+	@touch $@

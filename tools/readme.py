@@ -1,0 +1,29 @@
+"""Make README.md from nbs/index.ipynb; with --check, fail if it is stale. Quarto is not needed."""
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbconvert import MarkdownExporter
+from traitlets.config import Config
+
+root = Path(__file__).parent.parent
+
+
+def render():
+    notebook = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
+    notebook.cells = [c for c in notebook.cells if "#| hide" not in c.source]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
+    text, _ = MarkdownExporter(config=Config(TemplateExporter={"exclude_output_prompt": True})).from_notebook_node(notebook)
+    text = text.replace("](images/", "](nbs/images/")
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+readme = root / "README.md"
+if "--check" in sys.argv:
+    if readme.read_text(encoding="utf-8") != render():
+        sys.exit("README.md is stale: make readme")
+else:
+    readme.write_text(render(), encoding="utf-8")
