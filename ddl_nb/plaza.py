@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['OVERSAMPLE', 'CIRCLE', 'LIT', 'DIM', 'SUN', 'JACKETS', 'TROUSERS', 'SKIN', 'HAIR', 'BRIGHT', 'WHITE', 'BLACK', 'FPS',
-           'LANES', 'FACADE', 'ANOMALIES', 'PLAN', 'WIDE', 'DENSITY', 'SCREEN', 'FOUNTAIN', 'POSTERS', 'PHOTON_NOISE',
-           'READ_NOISE', 'Camera', 'part', 'chain', 'fill_hulls', 'draw', 'rotation', 'place', 'box', 'cast_shadows',
-           'footfall', 'bend', 'leg', 'upper_body', 'person', 'walker', 'wheel', 'cyclist', 'cart', 'tumbling', 'along',
-           'passers', 'crossing', 'runner', 'bag', 'debris', 'flash', 'blotches', 'paving', 'facade', 'warp', 'tree',
-           'bench', 'poster', 'backdrops', 'programme', 'fountain', 'Actor', 'shine', 'shoot', 'expose', 'film',
+           'LANES', 'FACADE', 'RUBBLE', 'ANOMALIES', 'PLAN', 'WIDE', 'DENSITY', 'SCREEN', 'FOUNTAIN', 'POSTERS',
+           'Actor', 'PHOTON_NOISE', 'READ_NOISE', 'Camera', 'part', 'chain', 'fill_hulls', 'draw', 'rotation', 'place',
+           'box', 'cast_shadows', 'footfall', 'bend', 'leg', 'upper_body', 'person', 'walker', 'wheel', 'cyclist',
+           'cart', 'tumbling', 'along', 'passers', 'crossing', 'runner', 'bag', 'debris', 'flash', 'blotches', 'paving',
+           'facade', 'warp', 'tree', 'poster', 'backdrops', 'programme', 'fountain', 'shine', 'shoot', 'expose', 'film',
            'plaza']
 
-# %% ../nbs/02_plaza.ipynb #9ab26229
+# %% ../nbs/02_plaza.ipynb #7707c00b
+from collections import namedtuple
 from dataclasses import dataclass
 from functools import partial
 
@@ -222,9 +223,11 @@ def along(figure, x, y, way, speed, start=0):
         return place(figure(travelled=gone), (at, y, 0), rotation(0 if way > 0 else np.pi, 0, 1))
     return pose
 
-# %% ../nbs/02_plaza.ipynb #f1815f3c
+# %% ../nbs/02_plaza.ipynb #6c05a36e
 LANES = [(10.6, 1), (14., -1), (18.8, 1), (22.4, -1)]  # metres away, and the direction in which people walk
 FACADE = 26                                            # metres away
+
+RUBBLE = [(236, 226, 210), (40, 34, 32), (206, 74, 46), (150, 56, 40)]
 
 def passers(rng, camera, frames):
     "Poses of the people who walk through the picture in a clip."
@@ -251,15 +254,14 @@ def bag(rng, camera, start):
     return tumbling(parts, (camera.edge(11.2, -1) - .5, 11.2, 1.5), (5, .3, 3.6), start)
 
 def debris(rng, camera, start):
-    colours, x = np.array([(236, 226, 210), (40, 34, 32), (206, 74, 46), (150, 56, 40)]), rng.uniform(-1, 3)
-    def chunk():
-        shape = rng.normal(0, 1, (2, 6, 3))
-        shape *= rng.uniform(.2, .5)/np.linalg.norm(shape, axis=-1, keepdims=True)
-        parts = [part(colour, *np.c_[corners, np.zeros(6)]) for colour, corners in zip(rng.permutation(colours), shape)]
+    x, poses = rng.uniform(-1, 3), []
+    for _ in range(36):
+        corners = rng.normal(0, 1, (2, 6, 3))
+        corners *= rng.uniform(.2, .5)/np.linalg.norm(corners, axis=-1, keepdims=True)
+        parts = [part(colour, *np.c_[c, np.zeros(6)]) for colour, c in zip(rng.permutation(RUBBLE), corners)]
         at, push = (x + rng.normal(0, .9), FACADE - .6, rng.uniform(6, 9.5)), (rng.normal(0, .5), -rng.uniform(.3, 4), 0)
-        return tumbling(parts, at, push, start + rng.uniform(0, .8)*FPS)
-    chunks = [chunk() for _ in range(36)]
-    return lambda t: [p for pose in chunks for p in pose(t)]
+        poses.append(tumbling(parts, at, push, start + rng.uniform(0, .8)*FPS))
+    return lambda t: [p for pose in poses for p in pose(t)]
 
 def flash(rng, camera, start, frames=40):
     at, strength = (*rng.uniform((-3, 12, .5), (3, 19, 1.5)), rng.uniform(3, 4)), rng.uniform(.6, 1, frames)
@@ -270,7 +272,7 @@ ANOMALIES = dict(cyclist=(.2, crossing(cyclist, 0, 5.5)), cart=(.15, crossing(ca
                  against=(.45, crossing(walker, 1, 1.4, against=-1)), bag=(.5, bag), debris=(.5, debris), flash=(.4, flash))
 PLAN = [("cyclist",), ("debris",), (), ("cart",), ("flash",), ("against",), ("runner",), ("bag",), ("cyclist", "flash")]  # one entry a test clip
 
-# %% ../nbs/02_plaza.ipynb #f2fd2f51
+# %% ../nbs/02_plaza.ipynb #2826f6a0
 WIDE, DENSITY = 24, 40  # the textures reach from x = -WIDE to WIDE metres; pixels a metre
 
 def blotches(rng, shape, cell):
@@ -283,10 +285,9 @@ def paving(rng):
     "The ground from the facade (top) to 6 m from the camera, float32 (h, w, 3)."
     high, wide = 18, 36
     y, x = np.mgrid[:(FACADE - 6)*DENSITY, :2*WIDE*DENSITY]
-    row = y//high
-    x = x + row % 2*(wide//2)
-    stones = rng.normal(0, 4, (row.max() + 1, x.max()//wide + 1))[row, x//wide]
-    texture = np.float32((158, 152, 143)) + np.float32(stones[..., None])
+    x += y//high % 2*(wide//2)
+    stones = rng.normal(0, 4, (y.max()//high + 1, x.max()//wide + 1)).astype(np.float32)[y//high, x//wide]
+    texture = np.float32((158, 152, 143)) + stones[..., None]
     texture[(y % high < 1) | (x % wide < 1)] -= 22
     texture[(y % (8*high) < high) | (x % (5*wide) < wide//2)] *= .86
     return texture + 5*blotches(rng, y.shape, 120) + 2*blotches(rng, y.shape, 8)
@@ -322,10 +323,10 @@ def warp(camera, texture, corners):
     seen = cv2.warpPerspective(np.float32(texture), matrix, (camera.size[1]*zoom, camera.size[0]*zoom))
     return cv2.resize(seen, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA)
 
-# %% ../nbs/02_plaza.ipynb #98dc2942
+# %% ../nbs/02_plaza.ipynb #df4037f2
 SCREEN, FOUNTAIN = (-6.4, 3.75, -1.9, 6.45), (-3.4, 16.4, 0)  # x0, z0, x1, z1 on the facade; x, y, z
-POSTERS = [((226, 222, 210), (150, 158, 160)), ((44, 58, 70), (84, 98, 108)), ((176, 132, 112), (214, 190, 164)),
-           ((66, 84, 76), (38, 46, 48)), ((206, 206, 204), (110, 124, 138)), ((92, 70, 66), (52, 48, 52))]
+POSTERS = [((232, 228, 216), (160, 168, 170)), ((38, 50, 60), (76, 90, 100)), ((176, 132, 112), (214, 190, 164)),
+           ((60, 76, 70), (34, 42, 44)), ((212, 212, 210), (120, 134, 148)), ((92, 70, 66), (52, 48, 52))]
 
 def tree(rng, x, y):
     "A tree in a stone tub."
@@ -335,10 +336,6 @@ def tree(rng, x, y):
         green = np.array((76, 90, 60)) + rng.normal(0, 7) + 20*direction[2] - 10*direction[0]
         parts.append(part(green, (*(x, y, 3.5) + direction*(1.25, 1.1, 1.35), rng.uniform(.13, .26))))
     return parts
-
-def bench(x, y):
-    boards = box((128, 98, 70), (x, y, .45), (1.7, .45, .06)) + box((128, 98, 70), (x, y + .24, .75), (1.7, .05, .3))
-    return [p for side in (-.7, .7) for p in box((74, 74, 76), (x + side, y, .21), (.08, .4, .42))] + boards
 
 def poster(i, shape):
     "Picture i of the screen: two muted colours that blend into each other around a disc."
@@ -351,7 +348,7 @@ def backdrops(camera, rng):
     houses, front = facade(rng), [(-WIDE, FACADE, 13), (WIDE, FACADE, 13), (WIDE, FACADE, 0), (-WIDE, FACADE, 0)]
     ground = warp(camera, paving(rng), [(-WIDE, FACADE, 0), (WIDE, FACADE, 0), (WIDE, 6, 0), (-WIDE, 6, 0)])
     ground *= 1 - warp(camera, np.ones(houses.shape[:2]), front)[..., None]
-    props = [tree(rng, x, FACADE - 1.6) for x in (-9.5, 4)] + [bench(x, FACADE - 1.5) for x in (-6.3, -2.2, 8, 11)]
+    props = [tree(rng, x, FACADE - 1.6) for x in (-9.5, 4, 11)]
     x0, z0, x1, z1 = (int(m*DENSITY) for m in np.add(SCREEN, (WIDE, 0, WIDE, 0)))
     screen, canvases = houses[len(houses) - z1:len(houses) - z0, x0:x1], []
     screen[:] = 40
@@ -363,11 +360,11 @@ def backdrops(camera, rng):
         canvases.append(canvas)
     return canvases
 
-# %% ../nbs/02_plaza.ipynb #3ed56b63
+# %% ../nbs/02_plaza.ipynb #c87d5034
 def programme(rng, frames):
     "Which poster the screen shows in each frame: calm spells of one poster, then busy ones with another poster every second frame."
     calm = rng.integers(24, 40, frames//60 + 3)
-    hold = np.concatenate([[n] + [2]*(3*n//4) for n in calm])
+    hold = np.concatenate([[n] + [2]*n for n in calm])
     return np.repeat(rng.integers(0, len(POSTERS), len(hold)), hold)[(skip := rng.integers(80)):skip + frames]
 
 def fountain(key, t):
@@ -380,14 +377,9 @@ def fountain(key, t):
         parts.append(part((165 + 45*grey,)*3, drop(u), drop(u + .07)))
     return place(parts, FOUNTAIN)
 
-# %% ../nbs/02_plaza.ipynb #0bbf7a87
-@dataclass
-class Actor:
-    "Something that happens in a clip."
-    pose: object      # function: frame number -> parts in the world, or [] where there is nothing
-    kind: str = ""    # "walker" or the kind of anomaly; empty for scenery, which is in no table of objects
-    track: int = 0    # number of its track in the clip
-    label: int = 0    # value in the mask; 0 is normal
+# %% ../nbs/02_plaza.ipynb #dda39eb3
+# pose: function from the frame number to parts in the world, [] where there is nothing; kind: "walker" or an anomaly's, empty for scenery
+Actor = namedtuple("Actor", "pose kind track label", defaults=("", 0, 0))  # label: value in the mask, 0 is normal
 
 def shine(canvas, camera, parts, label):
     "Light up the canvas around a flash and label what it lights. Returns the box around it."
