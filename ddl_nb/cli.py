@@ -8,7 +8,7 @@ __all__ = ['app', 'default', 'Out', 'SOURCE_HELP', 'DEMO_EPOCHS', 'provenance', 
            'evaluate_source', 'Misuse', 'fit', 'score', 'evaluate', 'info', 'demo_run', 'demo', 'show_run',
            'plot_training', 'main']
 
-# %% ../nbs/14_cli.ipynb #23144cd9
+# %% ../nbs/14_cli.ipynb #8b586e43
 import io, json, os, platform, shlex, statistics, sys, time, warnings
 from importlib.metadata import version
 from itertools import repeat
@@ -32,6 +32,7 @@ from .layouts import describe, open_source
 from .metrics import baseline_scores, report, report_table
 from .models import parameters
 from .scoring import annotate, plot_timeline, write_video
+from .tracks import background
 from .training import Settings
 
 # %% ../nbs/14_cli.ipynb #155bcad0
@@ -110,7 +111,7 @@ def read_scores(path):  # scores.csv
         if not np.array_equal(g["frame"], np.arange(len(g))): raise DDLError(f"{path}: clip {name}: frames are not 0, 1, 2, ...; a row is missing or twice there")
     return {n: g["score"].to_numpy() for n, g in groups.items()}, {n: g["smoothed"].to_numpy() for n, g in groups.items()}
 
-# %% ../nbs/14_cli.ipynb #83e95f6d
+# %% ../nbs/14_cli.ipynb #8ae9f1a0
 def evaluate_scene(scene, scores, folder, size, channels):
     "The report on one scene's test clips: see `ddl_nb.metrics.report`."
     scene.check()
@@ -119,7 +120,8 @@ def evaluate_scene(scene, scores, folder, size, channels):
     if missing: raise DDLError(f"clip {missing[0]} has labels but no scores; score the same source again")
     for c in clips:
         if len(scores[c.name]) != len(c): raise DDLError(f"clip {c.name}: {len(c)} frames but {len(scores[c.name])} scores; score the same source again")
-    baselines = baseline_scores(clips, size, channels, scene.train)
+    empty = background(scene.train, size, channels) if scene.train else None
+    baselines = baseline_scores(clips, size, channels, empty)
     maps = {c.name: np.load(m, mmap_mode="r") for c in clips if (m := Path(folder)/"maps"/f"{c.name}.npy").exists()}
     masks = {c.name: load_masks(scene.masks[c.name], size) for c in clips if c.name in maps and c.name in scene.masks}
     return report({c.name: scores[c.name] for c in clips}, {c.name: np.asarray(scene.labels[c.name]) for c in clips}, baselines, scene.kinds, maps, masks)
