@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'default', 'Out', 'SOURCE_HELP', 'DEMO_EPOCHS', 'provenance', 'write_json', 'fit_scene', 'pick_scene',
-           'score_clip', 'score_source', 'load_detector', 'save_figure', 'read_scores', 'evaluate_scene',
+           'score_clip', 'score_source', 'load_detector', 'save_figure', 'read_scores', 'read_maps', 'evaluate_scene',
            'evaluate_source', 'Misuse', 'fit', 'score', 'evaluate', 'info', 'demo_run', 'demo', 'show_run',
            'plot_training', 'main']
 
@@ -63,7 +63,7 @@ def pick_scene(source, name):  # a `Source`, a scene's name or None
     if not chosen: raise DDLError(f"{source.name} has no scene {name}; it has {', '.join(s.name for s in source.scenes)}")
     return chosen
 
-# %% ../nbs/14_cli.ipynb #482946f7
+# %% ../nbs/14_cli.ipynb #6b976c67
 def score_clip(detector, clip, out, video=False, maps=False):  # a `Detector`, a `Clip`, a folder
     "The clip's table of scores; its annotated video and maps go to `out`."
     kept = Path(out)/"maps"/f"{clip.name}.npy"
@@ -71,7 +71,7 @@ def score_clip(detector, clip, out, video=False, maps=False):  # a `Detector`, a
     if video:
         frames = map(annotate, clip.frames(), record.maps(), repeat(detector.scale["map"]), record.smoothed, repeat(detector.threshold))
         write_video(Path(out)/"video"/f"{clip.name}.mp4", frames, clip.fps or 25)
-        if not maps: kept.unlink()
+    if not maps and kept.exists(): kept.unlink()               # those of an earlier run do not belong to these scores
     return pd.DataFrame({"clip": clip.name, "frame": np.arange(len(record.frames)), "score": record.frames, "smoothed": record.smoothed})
 
 def score_source(model, scenes, out, video=False, maps=False):
@@ -102,7 +102,7 @@ def save_figure(fig, path):  # a matplotlib figure, a png file
 
 def read_scores(path):  # scores.csv
     "A table of scores as two dicts, raw and smoothed: clip name -> (n,). What is not such a table is a `DDLError`."
-    try: table = pd.read_csv(path, dtype={"clip": str})
+    try: table = pd.read_csv(path, dtype={"clip": str, "frame": int, "score": float, "smoothed": float})
     except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable table of scores ({str(e).splitlines()[0]})") from e
     missing = {"clip", "frame", "score", "smoothed"} - set(table)
     if missing: raise DDLError(f"{path}: column {', '.join(sorted(missing))} is missing; it should be a scores.csv of ddl score")
@@ -111,7 +111,12 @@ def read_scores(path):  # scores.csv
         if not np.array_equal(g["frame"], np.arange(len(g))): raise DDLError(f"{path}: clip {name}: frames are not 0, 1, 2, ...; a row is missing or twice there")
     return {n: g["score"].to_numpy() for n, g in groups.items()}, {n: g["smoothed"].to_numpy() for n, g in groups.items()}
 
-# %% ../nbs/14_cli.ipynb #8ae9f1a0
+# %% ../nbs/14_cli.ipynb #a2829c60
+def read_maps(path):  # a .npy file that `ddl score --maps` wrote
+    "A clip's score maps (n, h, w), memory-mapped. Anything else is a `DDLError`."
+    try: return np.load(path, mmap_mode="c")
+    except (OSError, EOFError, ValueError) as e: raise DDLError(f"{path}: not whole score maps; score again with --maps, or delete the file") from e
+
 def evaluate_scene(scene, scores, folder, size, channels):
     "The report on one scene's test clips: see `ddl_nb.metrics.report`."
     scene.check()
@@ -122,7 +127,7 @@ def evaluate_scene(scene, scores, folder, size, channels):
         if len(scores[c.name]) != len(c): raise DDLError(f"clip {c.name}: {len(c)} frames but {len(scores[c.name])} scores; score the same source again")
     empty = background(scene.train, size, channels) if scene.train else None
     baselines = baseline_scores(clips, size, channels, empty)
-    maps = {c.name: np.load(m, mmap_mode="r") for c in clips if (m := Path(folder)/"maps"/f"{c.name}.npy").exists()}
+    maps = {c.name: read_maps(m) for c in clips if (m := Path(folder)/"maps"/f"{c.name}.npy").exists()}
     masks = {c.name: load_masks(scene.masks[c.name], size) for c in clips if c.name in maps and c.name in scene.masks}
     return report({c.name: scores[c.name] for c in clips}, {c.name: np.asarray(scene.labels[c.name]) for c in clips}, baselines, scene.kinds, maps, masks)
 
@@ -132,15 +137,15 @@ def evaluate_source(path, scenes):  # scores.csv, the scenes of its source
     folder = Path(path).parent
     known = [s for s in scenes if s.labels]
     if not known: raise DDLError(f"{scenes[0].name}: its test clips have no labels, so there is nothing to compare the scores with")
-    try: about = json.loads((folder/"score.json").read_text())
-    except (OSError, ValueError) as e: raise DDLError(f"{folder/'score.json'}: missing or not readable; ddl score writes it beside scores.csv") from e
-    reports = {s.name: evaluate_scene(s, scores, folder, tuple(about["size"]), about["channels"]) for s in known}
+    try: size, channels = (json.loads((folder/"score.json").read_text())[key] for key in ("size", "channels"))
+    except (OSError, ValueError, KeyError, TypeError) as e: raise DDLError(f"{folder/'score.json'}: missing or not readable; ddl score writes it beside scores.csv") from e
+    reports = {s.name: evaluate_scene(s, scores, folder, tuple(size), channels) for s in known}
     if len(reports) == 1: return next(iter(reports.values()))
     median = {m: {k: statistics.median(v) if (v := [x for r in reports.values() if (x := r["frame_auc"][m][k]) is not None]) else None for k in ("raw", "smoothed")} for m in ("micro", "macro")}
     return dict(scenes=reports, frame_auc=median, note="frame_auc is the median over scenes, one model each")
 
-# %% ../nbs/14_cli.ipynb #91c0304a
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+# %% ../nbs/14_cli.ipynb #3d4884b8
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Learn what is normal in the view of one camera, and find what is not: Dynamic Distinction Learning.")
 default = Settings()
 Out = Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")]
@@ -214,7 +219,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
                                    scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()))
     for k, v in rows.items(): print(f"{k:15} {v}")
 
-# %% ../nbs/14_cli.ipynb #3236721e
+# %% ../nbs/14_cli.ipynb #f46c424f
 DEMO_EPOCHS = 6
 
 def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
@@ -228,6 +233,8 @@ def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
 def demo(out: Out = Path("demo"), seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0):
     "Train on the built-in scene with and without the distinction, score, and compare: a few minutes on two cores."
     started = time.perf_counter()
+    try: Settings(seed=seed)
+    except DDLError as e: raise Misuse(str(e)) from e
     write_json(out/"report.json", {})                      # a place that cannot be written is found before the work
     print("rendering the plaza", flush=True)
     scene = open_source("builtin:plaza", seed).scenes[0]
@@ -246,7 +253,7 @@ def show_run(scene, detector, out, clip):  # a `Scene`, a `Detector`, a folder, 
     raw, smoothed = read_scores(out/"ddl"/"scores.csv")
     save_figure(plot_timeline(raw, smoothed, scene.labels, detector.threshold), out/"timeline.png")
     frames = next(c for c in scene.test if c.name == clip).frames()
-    write_video(out/f"{clip}.mp4", map(annotate, frames, np.load(out/"ddl"/"maps"/f"{clip}.npy", mmap_mode="r"), repeat(detector.scale["map"]), smoothed[clip], repeat(detector.threshold)))
+    write_video(out/f"{clip}.mp4", map(annotate, frames, read_maps(out/"ddl"/"maps"/f"{clip}.npy"), repeat(detector.scale["map"]), smoothed[clip], repeat(detector.threshold)))
 
 def plot_training(histories, path):  # name -> table as in training.csv, a png file
     "Reconstruction loss, distinction loss and anomaly weight over the steps."
@@ -257,12 +264,13 @@ def plot_training(histories, path):  # name -> table as in training.csv, a png f
     axes[0].legend(); fig.tight_layout()
     save_figure(fig, path)
 
-# %% ../nbs/14_cli.ipynb #74c87518
+# %% ../nbs/14_cli.ipynb #539d2164
 def main():
     "The console script: errors are one line, exit code 2 for misuse, 1 for a failure, 130 after Ctrl-C."
     warnings.showwarning = lambda message, *_, **__: print(f"ddl: warning: {message}", file=sys.stderr)
     try: code = app(standalone_mode=False) or 0
-    except (Misuse, ClickException) as e: message, code = getattr(e, "format_message", lambda: str(e))(), 2
+    except Misuse as e: message, code = str(e), 2
+    except ClickException as e: message, code = f"{e.format_message().replace(chr(10), ' ')} See ddl --help.", 2
     except (DDLError, OSError) as e: message, code = str(e), 1
     except (KeyboardInterrupt, typer.Abort): message, code = "interrupted; ddl fit goes on from its last checkpoint with --resume", 130
     if code: print(f"ddl: {message}", file=sys.stderr)

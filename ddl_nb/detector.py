@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['QUANTILES', 'FORMAT', 'Score', 'keep_maps', 'Detector']
 
-# %% ../nbs/10_detector.ipynb #3131762b
-import json
+# %% ../nbs/10_detector.ipynb #1e52ccf0
+import json, os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .data import DDLError, write_file
 from .scoring import frame_scores, score_maps, smooth
 from .training import Settings, Trainer
 
-# %% ../nbs/10_detector.ipynb #6cab296f
+# %% ../nbs/10_detector.ipynb #ad04285b
 @dataclass
 class Score:
     "What a detector says of one clip: raw and smoothed frame scores (n,), higher is stranger, and the score maps."
@@ -37,16 +37,20 @@ def keep_maps(maps,   # iterable of (h, w)
               path):  # a .npy file
     "Pass maps on while writing them to `path` in half precision: an array (n, h, w) for `np.load`."
     path = Path(path)
+    part = path.with_name(f".{path.name}.part")               # renamed when it is whole
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as f:
-            for i, m in enumerate(maps):
-                if i == 0: np.lib.format.write_array_header_1_0(f, {"descr": "<f2", "fortran_order": False, "shape": (n, *m.shape)})
-                f.write(m.astype("<f2").tobytes())
-                yield m
+        try:
+            with open(part, "wb") as f:
+                for i, m in enumerate(maps):
+                    if i == 0: np.lib.format.write_array_header_1_0(f, {"descr": "<f2", "fortran_order": False, "shape": (n, *m.shape)})
+                    f.write(m.astype("<f2").tobytes())
+                    yield m
+            os.replace(part, path)
+        finally: part.unlink(missing_ok=True)
     except OSError as e: raise DDLError(f"{path}: the score maps cannot be written ({e.strerror}); choose another place or make room there") from e
 
-# %% ../nbs/10_detector.ipynb #f747831e
+# %% ../nbs/10_detector.ipynb #e4bb2987
 QUANTILES = (.5, .9, .95, .99, 1.)
 FORMAT = 1
 
@@ -99,10 +103,10 @@ class Detector:
 
     def score(self, clip, keep=None):  # a `Clip`; a .npy file to keep the maps in
         "Score every frame of a clip: a `Score`."
-        maps = self.maps(clip)
-        if keep: maps = keep_maps(maps, len(clip), keep)
+        n, maps = len(clip), self.maps(clip)                  # counted first: a video with fewer frames than it announces warns, one without any is an error
+        if keep: maps = keep_maps(maps, n, keep)
         frames = self._frame_scores(maps)
-        source = (lambda: iter(np.load(keep, mmap_mode="r"))) if keep else (lambda: self.maps(clip))
+        source = (lambda: iter(np.load(keep, mmap_mode="c"))) if keep else (lambda: self.maps(clip))
         return Score(clip.name, frames, smooth(frames), source)
 
     def save(self, path):
@@ -121,9 +125,12 @@ class Detector:
             weights = safetensors.torch.load_file(path)
         except KeyError as e: raise DDLError(f"{path}: a safetensors file, but not a model of this package") from e
         except (SafetensorError, OSError, ValueError) as e: raise DDLError(f"{path}: not a model file, or cut off; copy it again, or train with ddl fit") from e
-        if about["format"] > FORMAT: raise DDLError(f"{path}: made by a newer version of this package; update it")
-        settings = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])})
-        model = settings.model()
-        try: model.load_state_dict(weights)
+        try:
+            if about["format"] > FORMAT: raise DDLError("made by a newer version of this package; update it")
+            settings = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])})
+            detector = cls(settings.model().eval(), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"])
+        except DDLError as e: raise DDLError(f"{path}: {e}") from e
+        except (KeyError, TypeError) as e: raise DDLError(f"{path}: a safetensors file, but not a model of this package") from e
+        try: detector.model.load_state_dict(weights)
         except RuntimeError as e: raise DDLError(f"{path}: the weights do not fit the {settings.arch} of width {settings.latent} that the file announces; train again") from e
-        return cls(model.eval(), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"])
+        return detector

@@ -171,7 +171,7 @@ def read_frames(path):  # a folder
     masks = masks or masks_from(find(path, "testing", "test_pixel_mask"), test)
     return [Scene(path.name, train, test, labels or mask_labels(masks), masks)]
 
-# %% ../nbs/12_layouts.ipynb #3c2a209d
+# %% ../nbs/12_layouts.ipynb #8bd3d51e
 def number(name):  # a file's or clip's name without its ending
     "The last number in a name: 1 for frame001, Test001 and 1_label; -1 if it has none."
     return int((re.findall(r"\d+", name) or [-1])[-1])
@@ -195,7 +195,7 @@ def numbered_masks(folder, clip):  # Test001_gt, and the clip Test001
 def read_ucsd(path):  # a folder
     "Train/TrainNNN and Test/TestNNN, masks in Test/TestNNN_gt, labels from Test/*.m, else from the masks."
     train, test, truth = clips_in(find(path, "train")), clips_in(find(path, "test")), find(path, "test")
-    if not any(re.fullmatch(r"(train|test)\d+", c.name.lower()) for c in train + test): return None
+    if not any(c.files and re.fullmatch(r"(train|test)\d+", c.name.lower()) for c in train + test) or find(truth, "labels.csv"): return None
     if truth is None: return [Scene(path.name, train)]
     masks = {f.name[:-3]: f for f in sorted(truth.iterdir()) if re.fullmatch(r"test\d+_gt", f.name.lower())}
     masks = {name: numbered_masks(f, fitting("masks", name, None, test, f)) for name, f in masks.items()}

@@ -57,7 +57,7 @@ def table(clip,      # `Clip`
     rows = [(clip.name, i, *(b * scale)) for i, frame_boxes in enumerate(boxes) for b in frame_boxes]
     return pd.DataFrame(rows, columns=COLUMNS)
 
-# %% ../nbs/03_tracks.ipynb #f6c6d59c
+# %% ../nbs/03_tracks.ipynb #bd4bf8bb
 def read_objects(path,    # CSV with columns clip, frame, x1, y1, x2, y2 and, if known, track
                  clips):  # the clips it may speak of
     "Table of objects from a file. A missing column, NaN, reversed corners, a box outside its frame, a frame that does not exist: a `DDLError` that names the line."
@@ -73,7 +73,7 @@ def read_objects(path,    # CSV with columns clip, frame, x1, y1, x2, y2 and, if
     wrong = {"a value is missing or not a number": numbers[COLUMNS[1:]].isna().any(axis=1),
              "the corners are reversed (x1 < x2, y1 < y2)": (numbers.x1 >= numbers.x2) | (numbers.y1 >= numbers.y2),
              "the box lies outside the frame": (numbers.x1 < 0) | (numbers.y1 < 0) | (numbers.x2 > w) | (numbers.y2 > h),
-             "there is no such frame": (numbers.frame < 0) | (numbers.frame >= n)}
+             "there is no such frame": (numbers.frame < 0) | (numbers.frame >= n) | (numbers.frame % 1 != 0)}
     for what, where in wrong.items():
         if where.any(): raise DDLError(f"{path}: line {rows.index[where][0] + 2}: {what}")
     return rows.astype({"frame": int})

@@ -24,7 +24,7 @@ from .models import build_model
 from .pseudo import AnomalyWeight, pseudo_anomaly
 from .tracks import TrackedClips, find_tracks
 
-# %% ../nbs/07_training.ipynb #cb83ec29
+# %% ../nbs/07_training.ipynb #f1dbdf18
 @dataclass(frozen=True)
 class Settings:
     "What a training run depends on, apart from the footage."
@@ -55,6 +55,7 @@ class Settings:
         for name in ("epochs", "minutes", "rate", "batch", "stretch"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf: raise DDLError(f"{name} must be a positive number, not {value!r}")
+        if not 0 <= self.seed < 2**32: raise DDLError(f"seed must be a whole number from 0 to {2**32 - 1}, not {self.seed!r}")
         if not 0 <= self.holdout < 1: raise DDLError(f"holdout is a share from 0 to below 1, not {self.holdout!r}")
         if self.regime != "recon": check_ratio(self.ratio, self.channels)
         AnomalyWeight(self.anomaly_weight), working_size((1, 1), self.height, self.width)   # they refuse what they cannot use
@@ -87,20 +88,22 @@ class DDL(nn.Module):
         dist = distinction_loss(X[:, :, middle], XA[:, :, middle], self.model(XA), M_t, self.settings.ratio)
         return {"loss": recon + self.settings.distinction * dist, "recon": recon.detach(), "dist": dist.detach()}
 
-# %% ../nbs/07_training.ipynb #3a2c0a3d
+# %% ../nbs/07_training.ipynb #33d77728
 def hold_out(clips,   # training clips, in order
-             share):  # of all frames, from the end
+             share,   # of all frames, from the end
+             window=1):  # T: fewer frames than these are no use in training
     "(clips to train on, clips kept out): the last `share` of all frames is kept out, cutting one clip in two where need be."
     lengths = [len(c) for c in clips]
     left = sum(lengths) - round(share * sum(lengths))          # frames that stay
     train, out = [], []
     for clip, n in zip(clips, lengths):
         keep = min(n, left); left -= keep
+        if 0 < keep < min(n, window): keep = 0 if train else n      # a rest too short to train on
         if keep: train.append(clip.part(0, keep))
         if keep < n: out.append(clip.part(keep, n))
     return train, out
 
-# %% ../nbs/07_training.ipynb #b1dda28d
+# %% ../nbs/07_training.ipynb #c9c54772
 def save_checkpoint(path, state):  # a file, and a dict of tensors and plain values
     "Write training state to one file, whole or not at all."
     buffer = io.BytesIO()
@@ -109,7 +112,10 @@ def save_checkpoint(path, state):  # a file, and a dict of tensors and plain val
 
 def load_checkpoint(path):  # a file from `save_checkpoint`
     "Read training state; anything else is a `DDLError`."
-    try: return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if "settings" not in state: raise KeyError("settings")
+        return state
     except FileNotFoundError as e: raise DDLError(f"{path}: there is nothing to resume; train without --resume first") from e
     except Exception as e: raise DDLError(f"{path}: not a checkpoint of this package, or cut off; delete it and train again") from e
 
@@ -160,7 +166,7 @@ def steps_in(minutes, ddl, data, batch):  # time to train for, the module, its d
         train_step(ddl, optimizer, items, step)
     return max(1, round(minutes * 60 / ((time.perf_counter() - start) / 6)))
 
-# %% ../nbs/07_training.ipynb #71eea9a4
+# %% ../nbs/07_training.ipynb #6b6a6844
 CHECKPOINT_SECONDS = 30
 
 class Trainer:
@@ -174,7 +180,7 @@ class Trainer:
         state = load_checkpoint(self.out/"checkpoint.pt") if resume else None
         if state: self._same_settings(state["settings"])
         self.size = working_size(scene.train[0].size, settings.height, settings.width)
-        train, self.held_out = hold_out(scene.train, settings.holdout)
+        train, self.held_out = hold_out(scene.train, settings.holdout, settings.window)
         tracks = None if settings.regime == "recon" else find_tracks(scene.train, self.size, settings.channels, settings.objects)
         self.accelerator = Accelerator()
         torch.manual_seed(settings.seed)
