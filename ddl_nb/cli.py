@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'default', 'Out', 'SOURCE_HELP', 'DEMO_EPOCHS', 'provenance', 'write_json', 'fit_scene', 'pick_scene',
-           'score_clip', 'score_source', 'load_detector', 'save_figure', 'read_scores', 'read_maps', 'evaluate_scene',
-           'evaluate_source', 'Misuse', 'fit', 'score', 'evaluate', 'info', 'demo_run', 'demo', 'show_run',
-           'plot_training', 'main']
+           'show_warning', 'side_by_side', 'score_clip', 'score_source', 'load_detector', 'save_figure', 'read_scores',
+           'read_maps', 'evaluate_scene', 'evaluate_source', 'Misuse', 'fit', 'score', 'evaluate', 'info', 'demo_run',
+           'demo', 'show_run', 'plot_training', 'main']
 
-# %% ../nbs/14_cli.ipynb #8b586e43
-import io, json, os, platform, shlex, statistics, sys, time, warnings
+# %% ../nbs/14_cli.ipynb #7570a747
+import io, json, os, platform, shlex, signal, statistics, sys, time, warnings
 from importlib.metadata import version
 from itertools import repeat
 from pathlib import Path
@@ -22,6 +22,7 @@ import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 import typer
 from typer._click.exceptions import ClickException
@@ -33,7 +34,7 @@ from .metrics import baseline_scores, report, report_table
 from .models import parameters
 from .scoring import annotate, plot_timeline, write_video
 from .tracks import background
-from .training import Settings
+from .training import Interrupt, Settings
 
 # %% ../nbs/14_cli.ipynb #155bcad0
 def provenance(started):  # `time.perf_counter()` at the start
@@ -62,6 +63,26 @@ def pick_scene(source, name):  # a `Source`, a scene's name or None
     chosen = [s for s in source.scenes if name in (None, s.name)]
     if not chosen: raise DDLError(f"{source.name} has no scene {name}; it has {', '.join(s.name for s in source.scenes)}")
     return chosen
+
+# %% ../nbs/14_cli.ipynb #74ee054a
+def show_warning(message, *_, **__): print(f"ddl: warning: {message}", file=sys.stderr)
+
+def _guarded(function, *args):
+    warnings.showwarning = show_warning
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try: return function(*args), None
+    except (KeyboardInterrupt, DDLError, OSError) as e: return None, e
+    finally: signal.signal(signal.SIGINT, signal.SIG_IGN)      # a process that waits for work has nothing to interrupt
+
+def side_by_side(function, arguments, jobs):  # arguments: one tuple a call
+    "The results of all calls, in `jobs` processes. An error, or Ctrl-C, lets the calls beside it come to their own end first."
+    if jobs == 1: return [function(*a) for a in arguments]
+    with Interrupt() as stop:
+        results = joblib.Parallel(n_jobs=jobs, pre_dispatch="n_jobs", batch_size=1)(joblib.delayed(_guarded)(function, *a) for a in arguments if not stop)
+    if stop: raise KeyboardInterrupt
+    for _, problem in results:
+        if problem: raise problem
+    return [result for result, _ in results]
 
 # %% ../nbs/14_cli.ipynb #6b976c67
 def score_clip(detector, clip, out, video=False, maps=False):  # a `Detector`, a `Clip`, a folder
@@ -144,7 +165,7 @@ def evaluate_source(path, scenes):  # scores.csv, the scenes of its source
     median = {m: {k: statistics.median(v) if (v := [x for r in reports.values() if (x := r["frame_auc"][m][k]) is not None]) else None for k in ("raw", "smoothed")} for m in ("micro", "macro")}
     return dict(scenes=reports, frame_auc=median, note="frame_auc is the median over scenes, one model each")
 
-# %% ../nbs/14_cli.ipynb #3d4884b8
+# %% ../nbs/14_cli.ipynb #5fcacb48
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Learn what is normal in the view of one camera, and find what is not: Dynamic Distinction Learning.")
 default = Settings()
@@ -183,8 +204,7 @@ def fit(source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     found = open_source(source)
     scenes = pick_scene(found, scene)
     folders = [Path(out)/s.name if len(found.scenes) > 1 else Path(out) for s in scenes]
-    tasks = [joblib.delayed(fit_scene)(s, settings, f, resume) for s, f in zip(scenes, folders)]
-    joblib.Parallel(n_jobs=min(jobs, len(tasks)))(tasks)
+    side_by_side(fit_scene, [(s, settings, f, resume) for s, f in zip(scenes, folders)], min(jobs, len(scenes)))
     for f in folders: print(f/"model.safetensors")
 
 # %% ../nbs/14_cli.ipynb #3ad37d9e
@@ -219,7 +239,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
                                    scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()))
     for k, v in rows.items(): print(f"{k:15} {v}")
 
-# %% ../nbs/14_cli.ipynb #f46c424f
+# %% ../nbs/14_cli.ipynb #3c43def0
 DEMO_EPOCHS = 6
 
 def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
@@ -239,7 +259,7 @@ def demo(out: Out = Path("demo"), seed: Annotated[int, typer.Option(help="Makes 
     print("rendering the plaza", flush=True)
     scene = open_source("builtin:plaza", seed).scenes[0]
     print("training twice, without (recon) and with the distinction (ddl), side by side", flush=True)
-    runs = joblib.Parallel(n_jobs=2)(joblib.delayed(demo_run)(regime, scene, out/regime, seed) for regime in ("recon", "ddl"))
+    runs = side_by_side(demo_run, [(regime, scene, out/regime, seed) for regime in ("recon", "ddl")], 2)
     for regime, (_, result) in zip(("recon", "ddl"), runs): print(f"\n{regime}\n{report_table(result)}")
     show_run(scene, runs[1][0], out, clip="test01")
     plot_training({r: pd.read_csv(out/r/"training.csv") for r in ("recon", "ddl")}, out/"training.png")
@@ -256,22 +276,24 @@ def show_run(scene, detector, out, clip):  # a `Scene`, a `Detector`, a folder, 
     write_video(out/f"{clip}.mp4", map(annotate, frames, read_maps(out/"ddl"/"maps"/f"{clip}.npy"), repeat(detector.scale["map"]), smoothed[clip], repeat(detector.threshold)))
 
 def plot_training(histories, path):  # name -> table as in training.csv, a png file
-    "Reconstruction loss, distinction loss and anomaly weight over the steps."
+    "Reconstruction loss, distinction loss and anomaly weight over the steps; a regime without distinction has only the first."
     fig, axes = plt.subplots(1, 3, figsize=(10, 2.6), dpi=90)
-    for name, history in histories.items():
-        for ax, column in zip(axes, ("recon", "dist", "anomaly_weight")): ax.plot(history.step, history[column].rolling(20, min_periods=1).mean(), label=name)
-    for ax, title, scale in zip(axes, ("$L_{recon}$", "$L_{dist}$", "$\\sigma(l)$"), ("log", "linear", "linear")): ax.set(title=title, xlabel="step", yscale=scale)
-    axes[0].legend(); fig.tight_layout()
+    for (name, history), colour in zip(histories.items(), sns.color_palette("colorblind")):
+        columns = ["recon", "dist", "anomaly_weight"] if history.dist.any() else ["recon"]
+        for ax, column in zip(axes, columns): ax.plot(history.step, history[column].rolling(20, min_periods=1).mean(), color=colour, label=name)
+    for ax, title in zip(axes, ("$L_{recon}$", "$L_{dist}$", "$\\sigma(l)$")): ax.set(title=title, xlabel="step")
+    axes[0].set_yscale("log"); axes[0].legend(); fig.tight_layout()
     save_figure(fig, path)
 
-# %% ../nbs/14_cli.ipynb #539d2164
+# %% ../nbs/14_cli.ipynb #3111c9ac
 def main():
     "The console script: errors are one line, exit code 2 for misuse, 1 for a failure, 130 after Ctrl-C."
-    warnings.showwarning = lambda message, *_, **__: print(f"ddl: warning: {message}", file=sys.stderr)
-    try: code = app(standalone_mode=False) or 0
+    warnings.showwarning = show_warning
+    message = "interrupted; ddl fit goes on from its last checkpoint with --resume"
+    try: code = app(standalone_mode=False) or 0               # typer returns 130 after Ctrl-C
     except Misuse as e: message, code = str(e), 2
     except ClickException as e: message, code = f"{e.format_message().replace(chr(10), ' ')} See ddl --help.", 2
     except (DDLError, OSError) as e: message, code = str(e), 1
-    except (KeyboardInterrupt, typer.Abort): message, code = "interrupted; ddl fit goes on from its last checkpoint with --resume", 130
+    except (KeyboardInterrupt, typer.Abort): code = 130
     if code: print(f"ddl: {message}", file=sys.stderr)
     sys.exit(code)

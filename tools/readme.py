@@ -17,7 +17,7 @@ def render():
         if cell.cell_type == "code":
             cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
     text, _ = MarkdownExporter(config=Config(TemplateExporter={"exclude_output_prompt": True})).from_notebook_node(notebook)
-    text = text.replace("](images/", "](nbs/images/")
+    text = re.sub(r"\]\((images/|\d\d_)", r"](nbs/\1", text)  # links are relative to nbs/ in the notebook
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

@@ -1,0 +1,214 @@
+"""Power cuts, Ctrl-C and full disks: what was saved stays, and a resumed run ends bit for bit where an uninterrupted one ends."""
+import os, shutil, signal, subprocess, time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import COMMAND, call, finish, run, spawn, write_dataset
+
+LONGER = ["--height", "32", "--latent", "8", "--epochs", "12"]          # some dozens of steps
+OFTEN = [COMMAND[0], "-c", "import ddl_nb.training as t; t.CHECKPOINT_SECONDS = 0; from ddl_nb.cli import main; main()"]   # a checkpoint after every step
+
+def steps(folder):
+    "How many steps have been saved, and of how many; 0, 0 before the first."
+    if not (folder/"checkpoint.pt").exists(): return 0, 0
+    state = torch.load(folder/"checkpoint.pt", weights_only=True)
+    return state["step"], state["steps"]
+
+def wait_for_step(process, folder, n):
+    while process.poll() is None and steps(folder)[0] < n: time.sleep(.01)
+    assert process.poll() is None, f"it ended before step {n}: {finish(process)}"
+
+def content(folder): return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    "An uninterrupted run."
+    out = tmp_path_factory.mktemp("whole")
+    call("fit", dataset, "--out", out, *LONGER).works()
+    assert len(pd.read_csv(out/"training.csv")) > 40
+    return out
+
+@pytest.fixture(scope="module")
+def partway(dataset, tmp_path_factory):
+    "A run that Ctrl-C stopped: its folder, and what the process said."
+    out = tmp_path_factory.mktemp("partway")
+    process = spawn("fit", dataset, "--out", out, *LONGER, command=OFTEN)
+    wait_for_step(process, out, 3)
+    process.send_signal(signal.SIGINT)
+    return out, finish(process)
+
+@pytest.fixture
+def stopped(partway, tmp_path): return Path(shutil.copytree(partway[0], tmp_path/"stopped"))
+
+def same_model(a, b): return (a/"model.safetensors").read_bytes() == (b/"model.safetensors").read_bytes()
+
+
+# Stopped ------------------------------------------------------------------------------------------------------------
+
+def test_ctrl_c_leaves_a_checkpoint(partway, whole):
+    out, result = partway
+    result.fails(130, "--resume")
+    done, planned = steps(out)
+    assert 3 <= done < planned == len(pd.read_csv(whole/"training.csv"))
+    assert not (out/"model.safetensors").exists()
+    assert len(pd.read_csv(out/"training.csv")) == done
+
+def test_resume_after_ctrl_c(stopped, whole, dataset):
+    call("fit", dataset, "--out", stopped, *LONGER, "--resume").works()
+    assert same_model(stopped, whole)
+
+def test_resume_of_a_finished_run_changes_nothing(whole, dataset, tmp_path):
+    shutil.copytree(whole, tmp_path/"again")
+    call("fit", dataset, "--out", tmp_path/"again", *LONGER, "--resume").works()
+    assert same_model(tmp_path/"again", whole) and steps(tmp_path/"again") == steps(whole)
+
+def test_kill_9_twice_and_resume(whole, dataset, tmp_path):
+    "Killed in the middle, resumed, killed again, resumed: the weights of the uninterrupted run, and no step done twice."
+    process = spawn("fit", dataset, "--out", tmp_path, *LONGER, command=OFTEN)
+    wait_for_step(process, tmp_path, 4)
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
+    first = steps(tmp_path)[0]
+    saved = torch.load(tmp_path/"checkpoint.pt", weights_only=True)["history"]
+    process = spawn("fit", dataset, "--out", tmp_path, *LONGER, "--resume", command=OFTEN)
+    wait_for_step(process, tmp_path, first + 5)
+    process.kill(); finish(process)
+    second, planned = steps(tmp_path)
+    assert first + 5 <= second < planned and not (tmp_path/"model.safetensors").exists()
+    run("fit", dataset, "--out", tmp_path, *LONGER, "--resume").works()
+    assert same_model(tmp_path, whole)
+    end = torch.load(tmp_path/"checkpoint.pt", weights_only=True)
+    assert end["history"][:first] == saved                   # times included, so these steps were not done again
+    assert [row["step"] for row in end["history"]] == list(range(1, planned + 1))
+    reference = torch.load(whole/"checkpoint.pt", weights_only=True)
+    for part in ("ddl", "optimizer"): assert_equal(end[part], reference[part])
+
+def assert_equal(a, b):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for k in a: assert_equal(a[k], b[k])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b): assert_equal(x, y)
+    elif torch.is_tensor(a): assert torch.equal(a, b)
+    else: assert a == b
+
+def test_ctrl_c_while_scoring(dataset, trained, tmp_path, monkeypatch):
+    "After the first clip: its scores stay."
+    from ddl_nb import cli
+    score, done = cli.score_clip, []
+    def one_only(*args):
+        if done: raise KeyboardInterrupt
+        done.append(1)
+        return score(*args)
+    monkeypatch.setattr(cli, "score_clip", one_only)
+    call("score", trained, dataset, "--out", tmp_path).fails(130, "interrupted")
+    assert set(pd.read_csv(tmp_path/"scores.csv", dtype={"clip": str})["clip"]) == {"01"}
+
+def test_ctrl_c_with_two_scenes_side_by_side(two_scenes, tmp_path):
+    "A terminal sends Ctrl-C to every process of the command."
+    process = spawn("fit", two_scenes, "--out", tmp_path, "--height", "32", "--latent", "8", "--epochs", "4000", "--jobs", "2", start_new_session=True)
+    while process.poll() is None and not all((tmp_path/s/"checkpoint.pt").exists() for s in ("01", "02")): time.sleep(.05)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    finish(process).fails(130, "--resume")
+    for s in ("01", "02"): assert 0 < steps(tmp_path/s)[0] < steps(tmp_path/s)[1]
+
+
+def test_a_broken_scene_lets_the_one_beside_it_finish(two_scenes, tmp_path):
+    "And a warning from another process is one line too."
+    source = Path(shutil.copytree(two_scenes, tmp_path/"campus"))
+    videos = source/"training"/"videos"
+    (videos/"01_001.avi").write_text("no film")
+    film = (videos/"02_001.avi").read_bytes()
+    (videos/"02_001.avi").write_bytes(film[:len(film) * 6 // 10])
+    result = run("fit", source, "--out", tmp_path/"m", *LONGER, "--jobs", "2")
+    result.fails(1, videos/"01_001.avi")
+    assert result.warnings and all(str(videos/"02_001.avi") in line for line in result.warnings)
+    assert (tmp_path/"m"/"02"/"model.safetensors").exists() and not (tmp_path/"m"/"01"/"model.safetensors").exists()
+
+
+# No room ------------------------------------------------------------------------------------------------------------
+
+def limit():
+    "No file of this process may grow beyond 4 KB: saving fails as on a full disk."
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+def test_no_room_for_the_checkpoint(stopped, whole, dataset):
+    pytest.importorskip("resource", reason="the limit on file sizes is a POSIX thing")
+    before = content(stopped)
+    assert len(before[Path("checkpoint.pt")]) > 4096
+    run("fit", dataset, "--out", stopped, *LONGER, "--resume", preexec_fn=limit).fails(1, stopped/"checkpoint.pt")
+    assert content(stopped) == before                        # the checkpoint as it was, and no half-written file beside it
+    call("fit", dataset, "--out", stopped, *LONGER, "--resume").works()
+    assert same_model(stopped, whole)
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A real file system of 2 MB and a function that fills it up but for so many bytes."
+    place = tmp_path/"disk"
+    place.mkdir()
+    try: mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True).returncode == 0
+    except OSError: mounted = False
+    if not mounted: pytest.skip("needs the right to mount a small tmpfs (root on Linux)")
+    def fill(free):
+        (place/"filler").unlink(missing_ok=True)
+        with open(place/"filler", "wb", buffering=0) as f:
+            space = os.statvfs(place)
+            f.write(bytes(max(0, space.f_bavail * space.f_frsize - free)))
+    yield place, fill
+    subprocess.run(["umount", "-l", place], check=True)
+
+def test_full_disk_while_training(small_disk, stopped, whole, dataset):
+    place, fill = small_disk
+    out = Path(shutil.copytree(stopped, place/"run"))
+    before = content(out)
+    fill(8192)
+    call("fit", dataset, "--out", out, *LONGER, "--resume").fails(1, out/"checkpoint.pt", "space")
+    assert content(out) == before
+    call("fit", dataset, "--out", place/"new", *LONGER).fails(1, place/"new"/"checkpoint.pt", "space")
+    assert not content(place/"new")
+    (place/"filler").unlink()
+    call("fit", dataset, "--out", out, *LONGER, "--resume").works()
+    assert same_model(out, whole)
+
+@pytest.mark.parametrize("extra, free, file", [([], 0, "scores.csv"), (["--maps"], 40_000, "maps/01.npy"), (["--video"], 40_000, "maps/01.npy"), (["--video"], 130_000, "video/01.mp4"), ([], 8192, "timeline.png")])
+def test_full_disk_while_scoring(extra, free, file, small_disk, dataset, trained):
+    place, fill = small_disk
+    (place/"s").mkdir()
+    if "--video" in extra: (place/"s"/"video").mkdir(); (place/"s"/"maps").mkdir()
+    fill(free)
+    call("score", trained, dataset, "--out", place/"s", *extra).fails(1, place/"s"/file)
+    assert not (place/"s"/file).exists() and not [f for f in place.rglob("*") if "part" in f.name]
+
+def test_full_disk_while_evaluating(small_disk, dataset, scored):
+    place, fill = small_disk
+    for f in ("scores.csv", "score.json"): shutil.copy(scored/f, place)
+    (place/"report.json").write_text("the report of yesterday")
+    fill(0)
+    call("evaluate", place/"scores.csv", dataset).fails(1, place/"report.json", "space")
+    assert (place/"report.json").read_text() == "the report of yesterday" and (place/"scores.csv").read_bytes() == (scored/"scores.csv").read_bytes()
+
+def test_full_disk_for_decoded_frames(small_disk, dataset, tmp_path, monkeypatch):
+    place, fill = small_disk
+    fill(50_000)
+    monkeypatch.setenv("DDL_CACHE", str(place/"cache"))
+    call("fit", dataset, "--out", tmp_path/"x", *LONGER).fails(1, place/"cache", "space", "DDL_CACHE")
+    assert not content(place/"cache")
+
+
+# Two at once --------------------------------------------------------------------------------------------------------
+
+def test_two_runs_share_a_new_cache(whole, tmp_path):
+    "Both find the cache empty and fill it; neither disturbs the other."
+    source = write_dataset(tmp_path/"square")                # the footage of `whole` in another place
+    cache = tmp_path/"cache"
+    processes = [spawn("fit", source, "--out", tmp_path/name, *LONGER, env=os.environ | {"DDL_CACHE": str(cache)}) for name in ("a", "b")]
+    for process in processes: finish(process).works()
+    assert same_model(tmp_path/"a", whole) and same_model(tmp_path/"b", whole)
+    assert {np.load(f).shape for f in cache.iterdir()} == {(40, 32, 48, 3)} and len(list(cache.iterdir())) == 2

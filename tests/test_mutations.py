@@ -1,0 +1,174 @@
+"""The notebooks' own tests, tested: one sign, axis or constant of an exported cell is changed in a copy, and the named cell must fail.
+
+Of a notebook only what the named cell depends on is run: the exported cells and imports before it, and the cells that define the names it
+uses. Where that would train a model, STAND_INS has something lighter."""
+import ast, functools, json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+NOTEBOOKS = Path(__file__).parent.parent/"nbs"
+
+STAND_INS = {  # notebook -> (text in the heavy cell, what is run instead)
+    "08_scoring": ("trainer.run(", "size, first, last = (48, 64), 20, 30\n"
+                                   "clip = Clip(np.random.default_rng(1).integers(0, 256, (40, *size, 3), dtype=np.uint8), '01')\n"
+                                   "model = C3DSU(latent=8).eval()")}
+
+MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
+    # losses
+    ("06_losses", "dim=1) / a.shape[1] ** .5", "dim=1)", "black, white = "),                                      # sqrt(c) dropped
+    ("06_losses", "vector_norm(a - b,", "vector_norm(a + b,", "black, white = "),
+    ("06_losses", "vector_norm(a - b, dim", "vector_norm(a - b, 1, dim", "black, white = "),                      # another norm
+    ("06_losses", "distance(target, reconstruction).mean()", "distance(target, reconstruction).sum()", "test_close(reconstruction_loss(a, b)"),
+    ("06_losses", "P, N = distance(target, reconstruction), distance(pseudo, reconstruction)",
+                  "N, P = distance(target, reconstruction), distance(pseudo, reconstruction)", "for ratio, naive in"),
+    ("06_losses", "(mask * (P + eps)", "((P + eps)", "for ratio, naive in"),                                      # the whole picture
+    ("06_losses", "(P + eps) / (N + eps)).sum((-1, -2)) / pixels.clamp(min=1)", "(P + eps) / (N + eps)).sum((-1, -2))", "for ratio, naive in"),  # sum for mean
+    ("06_losses", "scale, dim=(-1, -2))", "scale, dim=(0, -1, -2))", "for ratio, naive in"),                      # norms over the batch
+    ("06_losses", "has_mask.sum().clamp(min=1)", "has_mask.numel()", "for ratio, naive in"),                      # targets without a mask count
+    ("06_losses", "(mask * (P + eps) / (N + eps))", "(mask * (P + eps) / (N - eps))", "# copies what it is shown"),
+    ("06_losses", "(mask * (P + eps) / (N + eps))", "(mask * P / (N + eps))", "# copies what it is shown"),
+    ("06_losses", "losses = (P + eps) / (N + eps)", "losses = P / (N + eps)", "# copies what it is shown"),
+    ("06_losses", "mask * d * scale", "mask * d", "# copies what it is shown"),
+    ("06_losses", "eps=1e-6):", "eps=1e-3):", "# copies what it is shown"),
+    ("06_losses", "channels < 3", "channels < 1", "# copies what it is shown"),
+    # pseudo
+    ("05_pseudo", "(1 - weight) * frames + weight * noise", "weight * frames + (1 - weight) * noise", "X, A, M = torch.tensor"),
+    ("05_pseudo", "+ weight * noise", "- weight * noise", "X, A, M = torch.tensor"),
+    ("05_pseudo", "(1 - mask) * frames + mask * blended", "mask * frames + (1 - mask) * blended", "X, A, M = torch.tensor"),
+    ("05_pseudo", "(1 - mask) * frames + mask", "frames + mask", "X, A, M = torch.tensor"),
+    ("05_pseudo", "torch.sigmoid(self.l)", "torch.sigmoid(-self.l)", "AnomalyWeight(.8)"),
+    ("05_pseudo", "math.log(start / (1 - start))", "math.log(start)", "AnomalyWeight(.8)"),
+    ("05_pseudo", "requires_grad=learn", "requires_grad=True", "AnomalyWeight(.8)"),
+    ("05_pseudo", "0 < start < 1", "0 <= start <= 1", "AnomalyWeight(.8)"),
+    ("05_pseudo", "+ weight * noise", "+ torch.as_tensor(weight).detach() * noise", "by_hand = "),                # half the gradient
+    # models
+    ("04_models", "F.relu(self.batch_norm_1(x))", "self.batch_norm_1(x)", "def block_loop"),
+    ("04_models", "else F.relu(self.batch_norm_2(x))", "else self.batch_norm_2(x)", "def block_loop"),
+    ("04_models", "self.convs], dim=1)", "self.convs][::-1], dim=1)", "def block_loop"),                          # heads in another order
+    ("04_models", "padding=k // 2)", "padding=k // 2, padding_mode='reflect')", "def block_loop"),
+    ("04_models", "[self.conv_1(x), skip_3]", "[skip_3, self.conv_1(x)]", "def unet_loop"),
+    ("04_models", "[self.conv_3(x), skip_1]", "[skip_1, self.conv_3(x)]", "def unet_loop"),
+    ("04_models", "torch.sigmoid(self.conv_4(x))", "torch.tanh(self.conv_4(x))", "def unet_loop"),
+    ("04_models", 'mode="replicate"', 'mode="reflect"', "any size, padded and cropped"),
+    ("04_models", "(0, -W % 16, 0, -H % 16)", "(-W % 16, 0, -H % 16, 0)", "any size, padded and cropped"),        # the wrong side
+    ("04_models", "x.transpose(1, 2).reshape(B * n", "x.reshape(B * n", "any size, padded and cropped"),          # channels and time mixed
+    ("04_models", "latent % 8", "latent % 4", "any size, padded and cropped"),
+    ("04_models", "padding=(0, 1, 1))", "padding=(0, 1, 1), padding_mode='replicate')", "assert difference < 1e-5"),
+    ("04_models", "3), padding=(0, 1, 1))", "3), padding=(0, 2, 2), dilation=(1, 2, 2))", "assert difference < 1e-5"),
+    ("04_models", "(batch, -1)).transpose(1, 2)).transpose", "(batch, -1)).transpose(1, 2).flip(2)).flip(2).transpose", "assert difference < 1e-5"),  # time runs back
+    ("04_models", "(batch, -1)).transpose(1, 2)).transpose", "(batch, -1)).transpose(1, 2).roll(1, 2)).transpose", "assert difference < 1e-5"),      # one frame off
+    ("04_models", "m.unflatten(0, (batch, -1))", "m.unflatten(0, (-1, batch)).transpose(0, 1)", "# one window is the case n = T"),                # clips of a batch mixed
+    ("04_models", "n < self.window:", "n < self.window - 1:", "# one window is the case n = T"),
+    ("04_models", "layer.weight[0].numel()", "layer.weight.numel()", "# by hand: the 3x3"),
+    ("04_models", "kernels=(3, 5, 7)):\n        check_window", "kernels=(3, 5, 5)):\n        check_window", "conv_1.convs[i].kernel_size"),
+    # scoring
+    ("08_scoring", "X[:, :, half:X.shape[2] - half]", "X[:, :, :X.shape[2] - 2 * half]", "# the plain way: one window"),  # compared with the frame before
+    ("08_scoring", "buffer[len(new):]", "buffer[len(new) - 1:]", "# the plain way: one window"),
+    ("08_scoring", "is not None: yield from [frame] * times", "is not None: yield from [frame] * (times - 1)", "# the plain way: one window"),
+    ("08_scoring", "range(0, side - patch + 1, stride)", "range(1, side - patch + 1, stride)", "# the last pixel is in a patch"),
+    ("08_scoring", "patch, stride).amax((1, 2))", "patch, stride).mean((1, 2))", "# the last pixel is in a patch"),
+    ("08_scoring", "F.avg_pool2d(maps[:, None].float()", "F.max_pool2d(maps[:, None].float()", "# the last pixel is in a patch"),
+    ("08_scoring", "stride), side - patch}", "stride)}", "(37, 21, 53, 37)"),                                     # the remainder left out
+    ("08_scoring", "means.argmax()", "means.argmin()", "(37, 21, 53, 37)"),
+    ("08_scoring", "torch.maximum(", "torch.minimum(", "at these sizes their patches are a subset"),
+    ("08_scoring", "maps[..., half:, half:]", "maps[..., half:, :]", "at these sizes their patches are a subset"),
+    ("08_scoring", "size=width,", "size=width + 2,", "# 8 of 17: gone"),
+    ("08_scoring", "size=width,", "size=width - 2,", "# 8 of 17: gone"),
+    ("08_scoring", 'mode="nearest"', 'mode="reflect"', "# 8 of 17: gone"),
+    ("08_scoring", "/ scale, 0, 1)", "/ max(1e-9, np.max(score_map)), 0, 1)", "# nothing strange, nothing changed"),  # scaled by the frame
+    ("08_scoring", "frame * (1 - alpha) + colours * alpha", "frame * alpha + colours * (1 - alpha)", "# nothing strange, nothing changed"),
+    ("08_scoring", "colour = (230, 120, 0) if score > threshold", "colour = (230, 120, 0) if score < threshold", "# nothing strange, nothing changed"),
+    ("08_scoring", "cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)", "frame", "back = Clip("),                               # red and blue swapped
+    # metrics
+    ("09_metrics", 'high, "left") + np', 'high, "right") + np', "# many ties"),                                  # a tie is a win
+    ("09_metrics", "won(scores[labels == 1], scores[labels == 0])", "won(scores[labels == 0], scores[labels == 1])", "# many ties"),
+    ("09_metrics", "(wins + odd + calm + 1)", "(wins + odd + calm)", "# rounded: many ties"),
+    ("09_metrics", "((odd + 1) * (calm + 1))", "(odd * calm + 1)", "# rounded: many ties"),
+    ("09_metrics", "for v in by_clip.values() if v is not None]", "or 0. for v in by_clip.values()]", "# rounded: many ties"),  # one class counts as 0
+    ("09_metrics", "(s.max() or 1)", "(np.abs(s).mean() or 1)", 'minmax({"a": [1, 2, 5]'),
+    ("09_metrics", "-np.abs(np.linspace(-1, 1", "np.abs(np.linspace(-1, 1", "third = np.repeat"),
+    ("09_metrics", "later = {k: np.arange(len(y))", "later = {k: -np.arange(len(y))", "third = np.repeat"),
+    ("09_metrics", "np.square(a - b).mean(axis=-1)", "np.square(a - b).sum(axis=-1)", "steps = Clip("),
+    ("09_metrics", "(previous + following) / 2", "(previous + following)", "steps = Clip("),
+    ("09_metrics", "following = now if after is None else after", "following = previous if after is None else after", "steps = Clip("),
+    ("09_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table + won_by_clip(other, labels)[0]", "lucky = "),
+    ("09_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table - won_by_clip(other, labels)[0][::-1]", "lucky = "),    # not paired
+    ("09_metrics", "((times @ table) * times)", "((times @ table) * times[::-1])", "lucky = "),                   # two draws, not one
+    ("09_metrics", "np.quantile(values, (.025, .975)) if", "np.quantile(values, (.05, .95)) if", "lucky = "),
+    ("09_metrics", "(times @ odd) * (times @ calm)", "odd.sum() * (times @ calm)", "lucky = "),
+    ("09_metrics", "np.arange(len(y[name])) <= last", "np.arange(len(y[name])) < last", "kind_scores = "),
+    ("09_metrics", "(odd * (calm / pairs)).sum() / 2", "(odd * (calm / pairs)).sum()", "exact, got = "),
+    ("09_metrics", "np.cumsum(calm) - calm", "np.cumsum(calm)", "exact, got = "),
+    ("09_metrics", "hit = iou[1:, 1:] >= .1", "hit = iou[1:, 1:] >= .3", "# 4 of its 8 pixels"),
+    ("09_metrics", "both.sum(1, keepdims=True) + both.sum(0) - both", "both.sum(1, keepdims=True) + both.sum(0)", "for trial in range(5)"),
+    ("09_metrics", "np.interp(1, rates[:end]", "np.interp(2, rates[:end]", "# 4 of its 8 pixels"),              # not cut at one false positive
+    ("09_metrics", "np.maximum.accumulate(rates)", "rates", "# 4 of its 8 pixels"),
+    ("09_metrics", "link[1] = True", "pass", "for trial in range(5)"),                                            # four neighbours
+    ("09_metrics", "m > levels[i]", "m >= levels[i]", "for trial in range(5)"),
+    ("09_metrics", "count >= .1 * sizes", "count > .1 * sizes", "once = long"),
+    ("09_metrics", "false / frames", "false / len(masks)", "hard, boxes = "),                                       # a clip, not a frame
+]
+
+
+@functools.cache
+def code_cells(notebook):
+    "Sources of the code cells that can be run here: without the slow ones, and with the stand-in for the heavy one."
+    cells = json.loads((NOTEBOOKS/f"{notebook}.ipynb").read_text())["cells"]
+    sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    sources = [s for s in sources if not s.startswith("#| slow")]
+    heavy, light = STAND_INS.get(notebook, (None, None))
+    assert heavy is None or sum(heavy in s for s in sources) == 1, f"{notebook}: {heavy!r} is not in exactly one cell"
+    return [light if heavy and heavy in s else s for s in sources]
+
+def only(sources, text, what):
+    "The index of the one source that holds the text, once."
+    assert sum(s.count(text) for s in sources) == 1, f"{what}: {text!r} occurs {sum(s.count(text) for s in sources)} times"
+    return next(i for i, s in enumerate(sources) if text in s)
+
+def names(source, *contexts):
+    return {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name) and isinstance(n.ctx, contexts)}
+
+def defined(source):
+    return names(source, ast.Store) | {n.name for n in ast.parse(source).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+
+def is_base(source): return source.startswith("#| export") or source.startswith("#| hide")
+
+def needed(sources, last):
+    "The sources up to index `last` that its cell depends on, with their indices; backwards, by the names that cells use and define."
+    chosen, wanted = [last], names(sources[last], ast.Load)
+    for i in range(last - 1, -1, -1):
+        if is_base(sources[i]) or defined(sources[i]) & wanted:
+            chosen.append(i)
+            wanted = (wanted - defined(sources[i])) | names(sources[i], ast.Load)
+    return chosen[::-1]
+
+def execute(sources, last):
+    "Runs the cell and what it needs in a namespace of its own; returns the cell's AssertionError, if any. Every other error is raised."
+    space = {"__name__": "__main__"}
+    with torch.random.fork_rng(), plt.rc_context():
+        try:
+            for i in needed(sources, last):
+                try: exec(compile(sources[i], f"cell {i}", "exec"), space)
+                except AssertionError as e:
+                    if i == last: return e
+                    raise RuntimeError(f"an earlier cell fails:\n{sources[i]}") from e
+        finally: plt.close("all")
+
+@functools.cache
+def control(notebook, last):
+    "The cell passes as it is."
+    error = execute(code_cells(notebook), last)
+    assert error is None, f"{notebook}: the unchanged notebook fails: {error}"
+
+@pytest.mark.parametrize("notebook, original, changed, catcher", MUTANTS, ids=[f"{n[3:]}: {a} -> {b}"[:70].replace("\n", " ") for n, a, b, _ in MUTANTS])
+def test_a_notebook_catches(notebook, original, changed, catcher, monkeypatch, capsys):
+    monkeypatch.chdir(NOTEBOOKS)
+    sources = code_cells(notebook)
+    exported = [s if s.startswith("#| export") else "" for s in sources]
+    at, last = only(exported, original, f"{notebook}, exported cells"), only(sources, catcher, notebook)
+    control(notebook, last)
+    mutated = [s.replace(original, changed) if i == at else s for i, s in enumerate(sources)]
+    assert execute(mutated, last) is not None, f"{notebook}: nothing notices {original!r} -> {changed!r}"
