@@ -84,7 +84,7 @@ def side_by_side(function, arguments, jobs):  # arguments: one tuple a call
         if problem: raise problem
     return [result for result, _ in results]
 
-# %% ../nbs/14_cli.ipynb #6b976c67
+# %% ../nbs/14_cli.ipynb #f2eae8e9
 def score_clip(detector, clip, out, video=False, maps=False):  # a `Detector`, a `Clip`, a folder
     "The clip's table of scores; its annotated video and maps go to `out`."
     kept = Path(out)/"maps"/f"{clip.name}.npy"
@@ -109,6 +109,7 @@ def score_source(model, scenes, out, video=False, maps=False):
     raw, smoothed = read_scores(Path(out)/"scores.csv")
     save_figure(plot_timeline(raw, smoothed, labels, detector.threshold if len(scenes) == 1 else None), Path(out)/"timeline.png")
 
+# %% ../nbs/14_cli.ipynb #e635f416
 def load_detector(model, scenes, scene):  # a file or folder, all scenes, one of them
     "The model for a scene: the file itself, or model.safetensors in the folder or, of several scenes, in the scene's folder below it."
     model = Path(model)
@@ -239,7 +240,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
                                    scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()))
     for k, v in rows.items(): print(f"{k:15} {v}")
 
-# %% ../nbs/14_cli.ipynb #3c43def0
+# %% ../nbs/14_cli.ipynb #327f093a
 DEMO_EPOCHS = 6
 
 def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
@@ -268,6 +269,7 @@ def demo(out: Out = Path("demo"), seed: Annotated[int, typer.Option(help="Makes 
     auc = [r["frame_auc"]["micro"]["smoothed"] for _, r in runs]
     print(f"\nframe AUC, micro, smoothed: recon {auc[0]:.1f}, ddl {auc[1]:.1f}; the learnt anomaly weight is {weight:.3f}; one seed, {time.perf_counter() - started:.0f} s\n{out.resolve()}")
 
+# %% ../nbs/14_cli.ipynb #a60521ff
 def show_run(scene, detector, out, clip):  # a `Scene`, a `Detector`, a folder, a clip's name
     "The timeline and one annotated video, from scores and maps that are there already."
     raw, smoothed = read_scores(out/"ddl"/"scores.csv")

@@ -7,7 +7,7 @@ __all__ = ['IMAGES', 'VIDEOS', 'END_MARK', 'DDLError', 'to_channels', 'read_imag
            'image_frames', 'video_frames', 'count_frames', 'Clip', 'working_size', 'write_file', 'cache_dir', 'cached',
            'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
-# %% ../nbs/01_data.ipynb #89bac02d
+# %% ../nbs/01_data.ipynb #8071bd9c
 import copy, hashlib, os, re, uuid, warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import platformdirs
 import torch
+from fastcore.basics import patch
 
 # %% ../nbs/01_data.ipynb #167935ec
 class DDLError(ValueError):
@@ -113,7 +114,7 @@ def count_frames(path):  # a video file
     if n < announced: warnings.warn(f"{path}: announces {announced} frames, {n} decode; using these {n}", stacklevel=2)
     return n
 
-# %% ../nbs/01_data.ipynb #dea3aa0f
+# %% ../nbs/01_data.ipynb #94d9671e
 class Clip:
     """The frames of one recording, read when they are asked for.
 
@@ -132,12 +133,6 @@ class Clip:
             if self.files == []: raise DDLError(f"{self.path}: holds no image ({', '.join(sorted(IMAGES))})")
         self.name = str(name) if name is not None else (self.path.name if self.path and self.path.is_dir() else self.path.stem if self.path else "clip")
         self._fps, self.first, self.last = fps, 0, None
-
-    def part(self, first, last):
-        "The clip's frames `first` to `last` (excluded) as a clip of its own; nothing is read or copied."
-        clip = copy.copy(self)
-        clip.first, clip.last = self.first + first, self.first + last
-        return clip
 
     def raw(self, start=0):
         "Frames as they are in the source, from `start` on."
@@ -167,26 +162,38 @@ class Clip:
         if self._fps or self.path is None or self.files is not None: return self._fps
         return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS) or None
 
-    def frames(self, size=None, channels=3, start=0):
-        "Iterate over frames as uint8 (height, width, channels), shrunk to `size` = (height, width) by averaging areas."
-        for i, frame in enumerate(self.raw(start), start):
-            if frame.shape[:2] != tuple(self.size):
-                raise DDLError(f"{self.path or self.name}: frame {i} is {frame.shape[0]}x{frame.shape[1]}, the first one {self.height}x{self.width}; one clip has one size")
-            frame = to_channels(frame, channels)
-            if size and tuple(size) != frame.shape[:2]:
-                frame = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA).reshape(*size, channels)
-            yield frame
+# %% ../nbs/01_data.ipynb #d7d3da73
+@patch
+def frames(self: Clip, size=None, channels=3, start=0):
+    "Iterate over frames as uint8 (height, width, channels), shrunk to `size` = (height, width) by averaging areas."
+    for i, frame in enumerate(self.raw(start), start):
+        if frame.shape[:2] != tuple(self.size):
+            raise DDLError(f"{self.path or self.name}: frame {i} is {frame.shape[0]}x{frame.shape[1]}, the first one {self.height}x{self.width}; one clip has one size")
+        frame = to_channels(frame, channels)
+        if size and tuple(size) != frame.shape[:2]:
+            frame = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA).reshape(*size, channels)
+        yield frame
 
-    def array(self, size=None, channels=3):
-        "All frames stacked: uint8 (n, height, width, channels)."
-        return np.stack(list(self.frames(size, channels)))
+@patch
+def array(self: Clip, size=None, channels=3):
+    "All frames stacked: uint8 (n, height, width, channels)."
+    return np.stack(list(self.frames(size, channels)))
 
-    def __getitem__(self, i):
-        "Frame `i` at the source's size: uint8 (H, W, 3)."
-        if not -len(self) <= i < len(self): raise IndexError(f"{self.name} has {len(self)} frames, there is no frame {i}")
-        return next(self.frames(start=i % len(self)))
+@patch
+def __getitem__(self: Clip, i):
+    "Frame `i` at the source's size: uint8 (H, W, 3)."
+    if not -len(self) <= i < len(self): raise IndexError(f"{self.name} has {len(self)} frames, there is no frame {i}")
+    return next(self.frames(start=i % len(self)))
 
-    def __repr__(self): return f"Clip({self.name!r}, {len(self)} frames, {self.height}x{self.width}" + (f", {self.fps:g} fps)" if self.fps else ")")
+@patch
+def __repr__(self: Clip): return f"Clip({self.name!r}, {len(self)} frames, {self.height}x{self.width}" + (f", {self.fps:g} fps)" if self.fps else ")")
+
+@patch
+def part(self: Clip, first, last):
+    "The clip's frames `first` to `last` (excluded) as a clip of its own; nothing is read or copied."
+    clip = copy.copy(self)
+    clip.first, clip.last = self.first + first, self.first + last
+    return clip
 
 # %% ../nbs/01_data.ipynb #90e0e189
 def working_size(size,         # (height, width) of the source

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QUANTILES', 'FORMAT', 'Score', 'keep_maps', 'Detector']
 
-# %% ../nbs/10_detector.ipynb #1e52ccf0
+# %% ../nbs/10_detector.ipynb #48e64164
 import json, os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
 
 from .data import DDLError, write_file
@@ -50,7 +51,7 @@ def keep_maps(maps,   # iterable of (h, w)
         finally: part.unlink(missing_ok=True)
     except OSError as e: raise DDLError(f"{path}: the score maps cannot be written ({e.strerror}); choose another place or make room there") from e
 
-# %% ../nbs/10_detector.ipynb #e4bb2987
+# %% ../nbs/10_detector.ipynb #5332bfae
 QUANTILES = (.5, .9, .95, .99, 1.)
 FORMAT = 1
 
@@ -67,70 +68,77 @@ class Detector:
     held_out: list = field(default_factory=list)   # [clip, first frame, number of frames]
     scene: str = ""
 
-    @classmethod
-    def fit(cls, scene, settings=None, out=None, resume=False, progress=True):
-        "Train on a scene and measure its score scale; with `out`, checkpoints and `model.safetensors` go to that folder."
-        trainer = Trainer(scene, settings or Settings(), out, resume)
-        model = trainer.run(progress)
-        held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
-        detector = cls(model, trainer.settings, tuple(trainer.size), {}, held_out, scene.name)
-        detector.measure(trainer.held_out or scene.train)
-        if out: detector.save(Path(out)/"model.safetensors")
-        return detector
+# %% ../nbs/10_detector.ipynb #0ff9d62e
+@patch(as_prop=True)
+def threshold(self: Detector):
+    "A score that one in a hundred normal frames exceeds."
+    return self.scale["0.99"]
 
-    def measure(self, clips):  # normal footage, preferably not trained on
-        "Set the score scale from the scores of normal clips."
-        scores, peaks = [], []
-        for clip in clips:
-            maps = []
-            def watch(source=self.maps(clip)):
-                for m in source: maps.append(np.quantile(m, .999)); yield m
-            scores.append(smooth(self._frame_scores(watch()))); peaks += maps
-        self.scale = {str(q): float(np.quantile(np.concatenate(scores), q)) for q in QUANTILES}
-        self.scale["map"] = 2 * float(np.median(peaks))
+@patch
+def maps(self: Detector, clip):
+    "Iterate over a clip's score maps, (h, w) each, in [0, 1]."
+    return score_maps(self.model, clip.frames(self.size, self.settings.channels))
 
-    @property
-    def threshold(self):
-        "A score that one in a hundred normal frames exceeds."
-        return self.scale["0.99"]
+def _frame_scores(maps):  # iterable of (h, w)
+    return np.array([frame_scores(m[None])[0] for m in maps])
 
-    def maps(self, clip):
-        "Iterate over a clip's score maps, (h, w) each, in [0, 1]."
-        return score_maps(self.model, clip.frames(self.size, self.settings.channels))
+@patch
+def score(self: Detector, clip, keep=None):  # a `Clip`; a .npy file to keep the maps in
+    "Score every frame of a clip: a `Score`."
+    n, maps = len(clip), self.maps(clip)                  # counted first: a video with fewer frames than it announces warns, one without any is an error
+    if keep: maps = keep_maps(maps, n, keep)
+    frames = _frame_scores(maps)
+    source = (lambda: iter(np.load(keep, mmap_mode="c"))) if keep else (lambda: self.maps(clip))
+    return Score(clip.name, frames, smooth(frames), source)
 
-    @staticmethod
-    def _frame_scores(maps): return np.array([frame_scores(m[None])[0] for m in maps])
+# %% ../nbs/10_detector.ipynb #ff86509f
+@patch(cls_method=True)
+def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=True):
+    "Train on a scene and measure its score scale; with `out`, checkpoints and `model.safetensors` go to that folder."
+    trainer = Trainer(scene, settings or Settings(), out, resume)
+    model = trainer.run(progress)
+    held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
+    detector = cls(model, trainer.settings, tuple(trainer.size), {}, held_out, scene.name)
+    detector.measure(trainer.held_out or scene.train)
+    if out: detector.save(Path(out)/"model.safetensors")
+    return detector
 
-    def score(self, clip, keep=None):  # a `Clip`; a .npy file to keep the maps in
-        "Score every frame of a clip: a `Score`."
-        n, maps = len(clip), self.maps(clip)                  # counted first: a video with fewer frames than it announces warns, one without any is an error
-        if keep: maps = keep_maps(maps, n, keep)
-        frames = self._frame_scores(maps)
-        source = (lambda: iter(np.load(keep, mmap_mode="c"))) if keep else (lambda: self.maps(clip))
-        return Score(clip.name, frames, smooth(frames), source)
+@patch
+def measure(self: Detector, clips):  # normal footage, preferably not trained on
+    "Set the score scale from the scores of normal clips."
+    scores, peaks = [], []
+    for clip in clips:
+        maps = []
+        def watch(source=self.maps(clip)):
+            for m in source: maps.append(np.quantile(m, .999)); yield m
+        scores.append(smooth(_frame_scores(watch()))); peaks += maps
+    self.scale = {str(q): float(np.quantile(np.concatenate(scores), q)) for q in QUANTILES}
+    self.scale["map"] = 2 * float(np.median(peaks))
 
-    def save(self, path):
-        "Write one safetensors file, whole or not at all."
-        about = dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene)
-        weights = {k: v.contiguous() for k, v in self.model.state_dict().items()}
-        write_file(path, safetensors.torch.save(weights, {"ddl_nb": json.dumps(about)}))
+# %% ../nbs/10_detector.ipynb #7f943d16
+@patch
+def save(self: Detector, path):
+    "Write one safetensors file, whole or not at all."
+    about = dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene)
+    weights = {k: v.contiguous() for k, v in self.model.state_dict().items()}
+    write_file(path, safetensors.torch.save(weights, {"ddl_nb": json.dumps(about)}))
 
-    @classmethod
-    def load(cls, path):
-        "Read a model that `save` wrote. Anything else, truncated or of other shapes, is a `DDLError`."
-        path = Path(path)
-        if not path.is_file(): raise DDLError(f"{path}: no such model file")
-        try:
-            with safe_open(path, "pt") as f: about = json.loads((f.metadata() or {})["ddl_nb"])
-            weights = safetensors.torch.load_file(path)
-        except KeyError as e: raise DDLError(f"{path}: a safetensors file, but not a model of this package") from e
-        except (SafetensorError, OSError, ValueError) as e: raise DDLError(f"{path}: not a model file, or cut off; copy it again, or train with ddl fit") from e
-        try:
-            if about["format"] > FORMAT: raise DDLError("made by a newer version of this package; update it")
-            settings = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])})
-            detector = cls(settings.model().eval(), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"])
-        except DDLError as e: raise DDLError(f"{path}: {e}") from e
-        except (KeyError, TypeError) as e: raise DDLError(f"{path}: a safetensors file, but not a model of this package") from e
-        try: detector.model.load_state_dict(weights)
-        except RuntimeError as e: raise DDLError(f"{path}: the weights do not fit the {settings.arch} of width {settings.latent} that the file announces; train again") from e
-        return detector
+@patch(cls_method=True)
+def load(cls: Detector, path):
+    "Read a model that `save` wrote. Anything else, truncated or of other shapes, is a `DDLError`."
+    path = Path(path)
+    if not path.is_file(): raise DDLError(f"{path}: no such model file")
+    try:
+        with safe_open(path, "pt") as f: about = json.loads((f.metadata() or {})["ddl_nb"])
+        weights = safetensors.torch.load_file(path)
+    except KeyError as e: raise DDLError(f"{path}: a safetensors file, but not a model of this package") from e
+    except (SafetensorError, OSError, ValueError) as e: raise DDLError(f"{path}: not a model file, or cut off; copy it again, or train with ddl fit") from e
+    try:
+        if about["format"] > FORMAT: raise DDLError("made by a newer version of this package; update it")
+        settings = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])})
+        detector = cls(settings.model().eval(), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"])
+    except DDLError as e: raise DDLError(f"{path}: {e}") from e
+    except (KeyError, TypeError) as e: raise DDLError(f"{path}: a safetensors file, but not a model of this package") from e
+    try: detector.model.load_state_dict(weights)
+    except RuntimeError as e: raise DDLError(f"{path}: the weights do not fit the {settings.arch} of width {settings.latent} that the file announces; train again") from e
+    return detector

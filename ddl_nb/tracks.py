@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'background', 'motion_boxes', 'motion_objects', 'table', 'read_objects', 'faster_rcnn',
-           'faster_rcnn_objects', 'track_objects', 'find_tracks', 'whole_windows', 'TrackedClips']
+           'faster_rcnn_objects', 'track_objects', 'find_tracks', 'whole_windows', 'dense_boxes', 'TrackedClips']
 
-# %% ../nbs/03_tracks.ipynb #b3128bbb
+# %% ../nbs/03_tracks.ipynb #ee89a3b1
 import cv2
 import numpy as np
 import pandas as pd
 import supervision as sv
 import torch
+from fastcore.basics import patch
 from trackers import OCSORTTracker
 
 from .data import Clip, DDLError, cached, check_window, to_channels
@@ -78,13 +79,14 @@ def read_objects(path,    # CSV with columns clip, frame, x1, y1, x2, y2 and, if
         if where.any(): raise DDLError(f"{path}: line {rows.index[where][0] + 2}: {what}")
     return rows.astype({"frame": int})
 
-# %% ../nbs/03_tracks.ipynb #8c070cf6
+# %% ../nbs/03_tracks.ipynb #d641e87f
 def faster_rcnn(weights="DEFAULT"):  # a torchvision weights name, or None for random weights
     "torchvision's Faster R-CNN, ready to detect. A `DDLError` says what to do where torchvision or its weights are missing."
     try: from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
     except (ImportError, RuntimeError) as e: raise DDLError("Faster R-CNN needs torchvision: pip install 'ddl_nb[detect]'; or use --objects motion") from e
     try: return fasterrcnn_resnet50_fpn_v2(weights=weights, weights_backbone=None).eval()
-    except OSError as e: raise DDLError(f"the weights of Faster R-CNN could not be fetched ({e}); connect once to the internet, or use --objects motion") from e
+    except (OSError, RuntimeError) as e:   # RuntimeError: what arrived is damaged
+        raise DDLError(f"the weights of Faster R-CNN could not be fetched ({e}); connect once to the internet, or use --objects motion") from e
 
 @torch.inference_mode()
 def faster_rcnn_objects(clip,          # `Clip`
@@ -132,7 +134,19 @@ def whole_windows(present,   # (..., n) True where the object is there
     "(..., n - T + 1) True where the object is there in all T frames of the target's window."
     return np.lib.stride_tricks.sliding_window_view(present, window, axis=-1).all(axis=-1)
 
-# %% ../nbs/03_tracks.ipynb #cb7c9f9b
+# %% ../nbs/03_tracks.ipynb #c707ec4b
+def dense_boxes(rows,   # one clip's tracked objects
+                n,      # frames in the clip
+                scale): # (4,) source to working pixels
+    "(tracks, n, 4) boxes in working pixels, rounded outward; all zero where a track is absent. A clip may be the first part of the tracked one."
+    rows = rows[rows["frame"] < n]
+    _, track = np.unique(rows["track"], return_inverse=True)
+    boxes = np.zeros((track.max(initial=-1) + 1, n, 4), int)
+    corners = rows[COLUMNS[2:]].to_numpy(float) * scale
+    boxes[track, rows["frame"]] = np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1)
+    return boxes
+
+# %% ../nbs/03_tracks.ipynb #e1f23601
 class TrackedClips(torch.utils.data.Dataset):
     """Stretches of `n` frames with the mask of one tracked object: the training data.
 
@@ -154,19 +168,9 @@ class TrackedClips(torch.utils.data.Dataset):
         for clip, frames in zip(clips, self.frames):
             if len(frames) < window: raise DDLError(f"clip {clip.name}: {len(frames)} frames are fewer than the window of {window}; leave the clip out")
             scale = np.array([size[1] / clip.width, size[0] / clip.height] * 2)
-            self.boxes.append(self._boxes(tracks[tracks["clip"] == clip.name], len(frames), scale) if tracks is not None else np.zeros((0, len(frames), 4), int))
+            self.boxes.append(dense_boxes(tracks[tracks["clip"] == clip.name], len(frames), scale) if tracks is not None else np.zeros((0, len(frames), 4), int))
         weights = np.array([max(1, len(f) - n + 1) for f in self.frames])
         self.p = weights / weights.sum()
-
-    @staticmethod
-    def _boxes(rows, n, scale):
-        "(tracks, n, 4) boxes in working pixels, rounded outward; all zero where a track is absent. A clip may be the first part of the tracked one."
-        rows = rows[rows["frame"] < n]
-        _, track = np.unique(rows["track"], return_inverse=True)
-        boxes = np.zeros((track.max(initial=-1) + 1, n, 4), int)
-        corners = rows[COLUMNS[2:]].to_numpy(float) * scale
-        boxes[track, rows["frame"]] = np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1)
-        return boxes
 
     def __len__(self): return self.length
 
@@ -184,7 +188,8 @@ class TrackedClips(torch.utils.data.Dataset):
         for m, (x1, y1, x2, y2) in zip(mask, boxes[k]): m[y1:y2, x1:x2] = 1
         return frames[at], mask, counts[k]
 
-    @property
-    def has_tracks(self):
-        "Whether any track is present in T consecutive frames of any clip."
-        return any(whole_windows(b.any(axis=-1), self.window).any() for b in self.boxes)
+# %% ../nbs/03_tracks.ipynb #5751ace7
+@patch(as_prop=True)
+def has_tracks(self: TrackedClips):
+    "Whether any track is present in T consecutive frames of any clip."
+    return any(whole_windows(b.any(axis=-1), self.window).any() for b in self.boxes)

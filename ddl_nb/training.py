@@ -6,7 +6,7 @@
 __all__ = ['CHECKPOINT_SECONDS', 'Settings', 'DDL', 'hold_out', 'save_checkpoint', 'load_checkpoint', 'Interrupt',
            'make_optimizer', 'train_step', 'steps_in', 'Trainer']
 
-# %% ../nbs/07_training.ipynb #faa6675b
+# %% ../nbs/07_training.ipynb #e1a40653
 import copy, io, math, signal, threading, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from fastcore.basics import patch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
@@ -166,7 +167,7 @@ def steps_in(minutes, ddl, data, batch):  # time to train for, the module, its d
         train_step(ddl, optimizer, items, step)
     return max(1, round(minutes * 60 / ((time.perf_counter() - start) / 6)))
 
-# %% ../nbs/07_training.ipynb #6b6a6844
+# %% ../nbs/07_training.ipynb #2af21159
 CHECKPOINT_SECONDS = 30
 
 class Trainer:
@@ -207,36 +208,39 @@ class Trainer:
         targets = sum(len(f) - self.ddl.model.window + 1 for f in self.data.frames)
         return max(1, round(s.epochs * targets / (s.batch * (self.data.n - self.data.window + 1) * self.accelerator.num_processes)))
 
-    @property
-    def module(self): return self.accelerator.unwrap_model(self.ddl)
+# %% ../nbs/07_training.ipynb #7bd0d521
+@patch(as_prop=True)
+def module(self: Trainer): return self.accelerator.unwrap_model(self.ddl)
 
-    def save(self):
-        "Write the checkpoint and the history."
-        if not (self.out and self.accelerator.is_main_process): return
-        state = dict(settings=asdict(self.settings), steps=self.steps, step=self.step, history=self.history,
-                     ddl=self.module.state_dict(), optimizer=self.optimizer.state_dict(), schedule=self.schedule.state_dict())
-        save_checkpoint(self.out/"checkpoint.pt", state)
-        write_file(self.out/"training.csv", pd.DataFrame(self.history).to_csv(index=False, float_format="%.6g"))
+@patch
+def save(self: Trainer):
+    "Write the checkpoint and the history."
+    if not (self.out and self.accelerator.is_main_process): return
+    state = dict(settings=asdict(self.settings), steps=self.steps, step=self.step, history=self.history,
+                 ddl=self.module.state_dict(), optimizer=self.optimizer.state_dict(), schedule=self.schedule.state_dict())
+    save_checkpoint(self.out/"checkpoint.pt", state)
+    write_file(self.out/"training.csv", pd.DataFrame(self.history).to_csv(index=False, float_format="%.6g"))
 
-    def run(self, progress=True):
-        "Train to the last step; returns the model in eval mode. Ctrl-C saves a checkpoint and then raises KeyboardInterrupt."
-        if self.step == 0: self.save()                              # so a place that cannot be written is found before the work
-        self.ddl.train()
-        saved = time.monotonic()
-        bar = tqdm(total=self.steps, initial=self.step, desc=self.settings.regime, disable=not progress or not self.accelerator.is_main_process)
-        with Interrupt() as stop, bar:
-            for batch in self.loader:
-                start = time.perf_counter()
-                losses = train_step(self.ddl, self.optimizer, batch, self.step)
-                self.schedule.step()
-                self.step += 1
-                row = {k: v.item() for k, v in losses.items()}
-                row |= dict(anomaly_weight=self.module.weight().item(), rate=self.optimizer.param_groups[0]["lr"], targets_per_second=batch[2].numel() / (time.perf_counter() - start))
-                self.history.append({"step": self.step} | row)
-                bar.set_postfix(loss=f"{row['loss']:.4f}", sigma=f"{row['anomaly_weight']:.3f}", targets_s=f"{row['targets_per_second']:.0f}")
-                bar.update()
-                if stop: break
-                if time.monotonic() - saved > CHECKPOINT_SECONDS: self.save(); saved = time.monotonic()
-        self.save()
-        if stop and self.step < self.steps: raise KeyboardInterrupt
-        return self.module.model.eval()
+@patch
+def run(self: Trainer, progress=True):
+    "Train to the last step; returns the model in eval mode. Ctrl-C saves a checkpoint and then raises KeyboardInterrupt."
+    if self.step == 0: self.save()                              # so a place that cannot be written is found before the work
+    self.ddl.train()
+    saved = time.monotonic()
+    bar = tqdm(total=self.steps, initial=self.step, desc=self.settings.regime, disable=not progress or not self.accelerator.is_main_process)
+    with Interrupt() as stop, bar:
+        for batch in self.loader:
+            start = time.perf_counter()
+            losses = train_step(self.ddl, self.optimizer, batch, self.step)
+            self.schedule.step()
+            self.step += 1
+            row = {k: v.item() for k, v in losses.items()}
+            row |= dict(anomaly_weight=self.module.weight().item(), rate=self.optimizer.param_groups[0]["lr"], targets_per_second=batch[2].numel() / (time.perf_counter() - start))
+            self.history.append({"step": self.step} | row)
+            bar.set_postfix(loss=f"{row['loss']:.4f}", sigma=f"{row['anomaly_weight']:.3f}", targets_s=f"{row['targets_per_second']:.0f}")
+            bar.update()
+            if stop: break
+            if time.monotonic() - saved > CHECKPOINT_SECONDS: self.save(); saved = time.monotonic()
+    self.save()
+    if stop and self.step < self.steps: raise KeyboardInterrupt
+    return self.module.model.eval()

@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "agg"
 os.environ["COLUMNS"] = "100"
 
+import ddl_nb.data                                    # before cv2 opens a video: it sets how much ffmpeg prints, which is read once
 import cv2
 import numpy as np
 import pytest
