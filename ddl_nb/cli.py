@@ -240,7 +240,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
                                    scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()))
     for k, v in rows.items(): print(f"{k:15} {v}")
 
-# %% ../nbs/14_cli.ipynb #327f093a
+# %% ../nbs/14_cli.ipynb #08ed703f
 DEMO_EPOCHS = 6
 
 def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
@@ -256,7 +256,6 @@ def demo(out: Out = Path("demo"), seed: Annotated[int, typer.Option(help="Makes 
     started = time.perf_counter()
     try: Settings(seed=seed)
     except DDLError as e: raise Misuse(str(e)) from e
-    write_json(out/"report.json", {})                      # a place that cannot be written is found before the work
     print("rendering the plaza", flush=True)
     scene = open_source("builtin:plaza", seed).scenes[0]
     print("training twice, without (recon) and with the distinction (ddl), side by side", flush=True)
@@ -287,11 +286,11 @@ def plot_training(histories, path):  # name -> table as in training.csv, a png f
     axes[0].set_yscale("log"); axes[0].legend(); fig.tight_layout()
     save_figure(fig, path)
 
-# %% ../nbs/14_cli.ipynb #3111c9ac
+# %% ../nbs/14_cli.ipynb #7d5edb60
 def main():
     "The console script: errors are one line, exit code 2 for misuse, 1 for a failure, 130 after Ctrl-C."
     warnings.showwarning = show_warning
-    message = "interrupted; ddl fit goes on from its last checkpoint with --resume"
+    message = "interrupted; what is written is whole, and ddl fit goes on from its checkpoint with --resume"
     try: code = app(standalone_mode=False) or 0               # typer returns 130 after Ctrl-C
     except Misuse as e: message, code = str(e), 2
     except ClickException as e: message, code = f"{e.format_message().replace(chr(10), ' ')} See ddl --help.", 2

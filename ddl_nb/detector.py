@@ -115,7 +115,7 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
     self.scale = {str(q): float(np.quantile(np.concatenate(scores), q)) for q in QUANTILES}
     self.scale["map"] = 2 * float(np.median(peaks))
 
-# %% ../nbs/10_detector.ipynb #7f943d16
+# %% ../nbs/10_detector.ipynb #50e27fd5
 @patch
 def save(self: Detector, path):
     "Write one safetensors file, whole or not at all."
@@ -139,6 +139,7 @@ def load(cls: Detector, path):
         detector = cls(settings.model().eval(), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"])
     except DDLError as e: raise DDLError(f"{path}: {e}") from e
     except (KeyError, TypeError) as e: raise DDLError(f"{path}: a safetensors file, but not a model of this package") from e
+    if not all(w.isfinite().all() for w in weights.values()): raise DDLError(f"{path}: holds weights that are not finite numbers; train again")
     try: detector.model.load_state_dict(weights)
     except RuntimeError as e: raise DDLError(f"{path}: the weights do not fit the {settings.arch} of width {settings.latent} that the file announces; train again") from e
     return detector

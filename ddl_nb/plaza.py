@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['OVERSAMPLE', 'CIRCLE', 'LIT', 'DIM', 'SUN', 'JACKETS', 'TROUSERS', 'SKIN', 'HAIR', 'BRIGHT', 'WHITE', 'BLACK', 'FPS',
-           'LANES', 'FACADE', 'RUBBLE', 'ANOMALIES', 'PLAN', 'WIDE', 'DENSITY', 'SCREEN', 'FOUNTAIN', 'POSTERS',
-           'Actor', 'PHOTON_NOISE', 'READ_NOISE', 'Camera', 'part', 'chain', 'fill_hulls', 'draw', 'rotation', 'place',
-           'box', 'cast_shadows', 'footfall', 'bend', 'leg', 'upper_body', 'person', 'walker', 'wheel', 'cyclist',
-           'cart', 'tumbling', 'along', 'passers', 'crossing', 'runner', 'bag', 'debris', 'flash', 'blotches', 'paving',
-           'facade', 'warp', 'tree', 'poster', 'backdrops', 'programme', 'fountain', 'shine', 'shoot', 'expose', 'film',
-           'plaza']
+           'LANES', 'FACADE', 'ANOMALIES', 'PLAN', 'WIDE', 'DENSITY', 'SCREEN', 'FOUNTAIN', 'POSTERS', 'Actor',
+           'PHOTON_NOISE', 'READ_NOISE', 'Camera', 'part', 'chain', 'hulls', 'draw', 'place', 'box', 'cast_shadows',
+           'footfall', 'bend', 'leg', 'upper_body', 'person', 'walker', 'wheel', 'cyclist', 'cart', 'tumbling', 'along',
+           'passers', 'crossing', 'runner', 'bag', 'debris', 'flash', 'blotches', 'paving', 'facade', 'warp', 'tree',
+           'poster', 'backdrops', 'programme', 'fountain', 'shine', 'shoot', 'expose', 'film', 'plaza']
 
-# %% ../nbs/02_plaza.ipynb #7707c00b
+# %% ../nbs/02_plaza.ipynb #c2a8c88e
 from collections import namedtuple
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ import pandas as pd
 
 from .data import Clip, DDLError, Scene
 
-# %% ../nbs/02_plaza.ipynb #5acfa80d
+# %% ../nbs/02_plaza.ipynb #fc92e291
 @dataclass(frozen=True)
 class Camera:
     "A pinhole camera above the origin. The world is in metres: x to the right, y away from the camera, z up."
@@ -32,85 +32,78 @@ class Camera:
     yaw: float = 7.           # degrees it looks to the right
     focal: float = 1.4        # in picture heights
 
+    @cached_property
+    def axes(self):
+        (ca, cb), (sa, sb) = (f(np.radians((self.yaw, self.pitch))) for f in (np.cos, np.sin))
+        return np.array([(ca, -sa, 0), (-sa*sb, -ca*sb, -cb), (sa*cb, ca*cb, -sb)])  # right, down, forward
+
     def project(self, points):  # (..., 3) in metres
         "Pixel coordinates (..., 2), x right and y down from the picture's corner, and pixels a metre at that distance (...)."
-        (ca, cb), (sa, sb) = (f(np.radians((self.yaw, self.pitch))) for f in (np.cos, np.sin))
-        axes = np.array([(ca, -sa, 0), (-sa*sb, -ca*sb, -cb), (sa*cb, ca*cb, -sb)])  # right, down, forward
-        seen = (np.asarray(points, float) - [0, 0, self.height]) @ axes.T
+        seen = (np.asarray(points, float) - (0, 0, self.height)) @ self.axes.T
         scale = self.focal*self.size[0]/seen[..., 2]
-        return seen[..., :2]*scale[..., None] + np.array(self.size[::-1])/2, scale
-
+        return seen[..., :2]*scale[..., None] + (self.size[1]/2, self.size[0]/2), scale
     def edge(self, y, side):
         "The x in metres where the ground at distance y leaves the picture: on the left for `side` < 0, else on the right."
         x = np.linspace(-y, y, 50)
         return float(np.interp(self.size[1]*(side > 0), self.project(np.stack([x, 0*x + y, 0*x], -1))[0][:, 0], x))
 
-# %% ../nbs/02_plaza.ipynb #ea27bf96
+# %% ../nbs/02_plaza.ipynb #e01fce6d
 OVERSAMPLE = 2
 CIRCLE = np.stack([np.cos(np.arange(8)*np.pi/4), np.sin(np.arange(8)*np.pi/4)], -1)
-LIT, DIM = .68*CIRCLE + [-.3, -.22], .74  # the lit disc of a ball, and how dark the rest of it is
+LIT, DIM = .68*CIRCLE + [-.3, -.22], (.74, .74, .74, 1)  # the lit disc of a ball; how dark the rest is, its label is as it was
 
-def part(colour,     # red, green, blue from 0 to 255
-         *spheres):  # (x, y, z, radius) in metres
-    "One convex piece of something: its colour and an array (n, 4) of spheres; it fills their convex hull."
+def part(colour, *spheres):
+    "One convex piece of something: its colour (r, g, b) and an array (n, 4) of spheres x, y, z, radius in metres; it fills their hull."
     return np.asarray(colour, float), np.array(spheres, float).reshape(-1, 4)
-
 def chain(colour, *spheres):
     "A limb or a tube: one part from each sphere to the next."
     return [part(colour, a, b) for a, b in zip(spheres, spheres[1:])]
 
-def fill_hulls(canvas, outlines, counts, order, colours):
-    "Fill one convex polygon for each run of `counts[i]` circles in `outlines` (circles, 8, 2), given in pixels of the final picture."
-    points = np.int32(np.round((outlines*OVERSAMPLE - .5)*16)).reshape(-1, 2)
-    ends = np.cumsum(counts)*len(CIRCLE)
-    for i in order:
-        hull = cv2.convexHull(points[ends[i] - counts[i]*len(CIRCLE):ends[i]])
-        cv2.fillConvexPoly(canvas, hull, colours[i], cv2.LINE_8, 4)
+def hulls(discs, parts, step):
+    "The convex hull of each part's discs (spheres, 8, 2), in pixels, for `cv2.fillConvexPoly` on a canvas `step` times as large."
+    fixed = np.int32(discs*(16*step) + (8.5 - 8*step))  # in sixteenths, from the middle of the first pixel
+    ends = accumulate(len(spheres) for _, spheres in parts)
+    return [cv2.convexHull(fixed[end - len(spheres):end].reshape(-1, 2)) for end, (_, spheres) in zip(ends, parts)]
 
 def draw(canvas, camera, parts, label=0):
     "Draw parts on a canvas (2H, 2W, 4), far ones first, and label them. Returns the box around them: x1, y1, x2, y2 in pixels."
-    counts = [len(spheres) for _, spheres in parts]
-    spheres = np.concatenate([spheres for _, spheres in parts])
+    steep = np.tan(np.radians(camera.pitch))  # what is high is nearer to a camera that looks down
+    parts = sorted(parts, key=lambda part: steep*(part[1][0, 2] + part[1][-1, 2]) - part[1][0, 1] - part[1][-1, 1])
+    spheres, colours = np.concatenate([spheres for _, spheres in parts]), np.array([(*colour, label) for colour, _ in parts])
     centre, scale = camera.project(spheres[:, :3])
     centre, radius = centre[:, None], (spheres[:, 3]*scale)[:, None, None]
-    rim, lit = centre + radius*CIRCLE, centre + radius*LIT
-    order = np.argsort(np.add.reduceat(scale, np.cumsum(counts) - counts)/counts)
-    order = np.stack([order, order + len(parts)], 1).ravel()  # of each part the dim rim, then the lit middle
-    colours = [(*colour*DIM, label) for colour, _ in parts] + [(*colour, label) for colour, _ in parts]
-    fill_hulls(canvas, np.concatenate([rim, lit]), counts*2, order, colours)
-    return *rim.min((0, 1)), *rim.max((0, 1))
+    rims, middles = (hulls(centre + radius*disc, parts, OVERSAMPLE) for disc in (CIRCLE, LIT))
+    for rim, dark, middle, bright in zip(rims, (colours*DIM).tolist(), middles, colours.tolist()):
+        cv2.fillConvexPoly(canvas, rim, dark, cv2.LINE_8, 4)
+        cv2.fillConvexPoly(canvas, middle, bright, cv2.LINE_8, 4)
+    return *(centre - radius).min((0, 1)), *(centre + radius).max((0, 1))
 
-# %% ../nbs/02_plaza.ipynb #8d835994
-def rotation(angle, i, j):
-    "A 3x3 matrix M: `points @ M` turns axis i toward axis j by the angle in radians."
-    matrix = np.eye(3)
-    matrix[[i, i, j, j], [i, j, i, j]] = np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle)
-    return matrix
-
-def place(parts, at, turn=np.eye(3)):
-    "The parts turned, then moved to `at` (x, y, z)."
-    return [(colour, np.c_[spheres[:, :3] @ turn + at, spheres[:, 3]]) for colour, spheres in parts]
-
+# %% ../nbs/02_plaza.ipynb #ca58f689
+def place(parts, at, angle=0, axes=(0, 1)):
+    "The parts turned by so many radians from the first of two axes toward the second, then moved to `at` (x, y, z)."
+    moved, (c, s) = np.concatenate([spheres for _, spheres in parts]), (np.cos(angle), np.sin(angle))
+    moved[:, axes] = moved[:, axes] @ ((c, s), (-s, c))
+    moved[:, :3] += at
+    ends = accumulate(len(spheres) for _, spheres in parts)
+    return [(colour, moved[end - len(spheres):end]) for end, (colour, spheres) in zip(ends, parts)]
 def box(colour, at, extent):
     "A box around the point `at`, as six shaded faces; `at` and `extent` are (x, y, z) in metres."
     corners = np.array([(a, b, c, 0) for a in (-.5, .5) for b in (-.5, .5) for c in (-.5, .5)])*[*extent, 0] + [*at, 0]
     faces = {(0, 1, 2, 3): .7, (4, 5, 6, 7): .8, (0, 1, 4, 5): .9, (2, 3, 6, 7): .7, (0, 2, 4, 6): .5, (1, 3, 5, 7): 1.12}
     return [(np.minimum(np.multiply(colour, light), 255), corners[list(face)]) for face, light in faces.items()]
 
-# %% ../nbs/02_plaza.ipynb #22550593
+# %% ../nbs/02_plaza.ipynb #32add5fa
 SUN = np.array([.75, .3])  # where the shadow of something one metre high ends
 
-def cast_shadows(canvas, camera, figures, dark=.5):
-    "A copy of the canvas with the shadows that the figures (lists of parts) throw on the ground."
-    shade = np.zeros(canvas.shape[:2], np.uint8)
-    parts = [spheres for figure in figures for _, spheres in figure]
-    spheres = np.concatenate(parts)
+def cast_shadows(canvas, camera, parts, dark=.5):
+    "A copy of the canvas with the shadows that parts throw on the ground."
+    shade = np.zeros(camera.size, np.uint8)
+    spheres = np.concatenate([spheres for _, spheres in parts])
     ground = (spheres[:, :2] + spheres[:, 2:3]*SUN)[:, None] + spheres[:, None, 3:]*CIRCLE
     outlines = camera.project(np.dstack([ground, np.zeros(ground.shape[:2])]))[0]
-    fill_hulls(shade, outlines, [len(p) for p in parts], range(len(parts)), [255]*len(parts))
-    small = cv2.resize(shade, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), .004*camera.size[0])
-    shade = cv2.resize(255 - cv2.convertScaleAbs(small, alpha=dark), canvas.shape[1::-1])
+    for hull in hulls(outlines, parts, 1): cv2.fillConvexPoly(shade, hull, 255, cv2.LINE_8, 4)
+    shade = cv2.convertScaleAbs(cv2.GaussianBlur(shade, (0, 0), .004*camera.size[0]), alpha=-dark, beta=255)
+    shade = cv2.resize(shade, canvas.shape[1::-1])
     return cv2.multiply(canvas, cv2.merge([shade]*4), scale=1/255)  # the fourth channel is 0 on the ground and stays so
 
 # %% ../nbs/02_plaza.ipynb #87490f62
@@ -121,13 +114,13 @@ def footfall(phase, duty, stride, lift):
     swing = (phase - duty)/(1 - duty)
     return stride*(swing*swing*(3 - 2*swing) - .5), lift*np.sin(np.pi*swing)
 
-# %% ../nbs/02_plaza.ipynb #e29bbddb
+# %% ../nbs/02_plaza.ipynb #b1ac94a6
 def bend(a, b, length):
     "The joint between points a and b, `length` from both, bent forward (backward for a negative length)."
-    across, up = (b - a)[[0, 2]]
+    across, _, up = (b - a).tolist()
     reach = np.hypot(across, up)
-    out = np.sign(length)*np.sqrt(max(length**2 - reach**2/4, 0))
-    return (a + b)/2 + out/reach*np.array([-up, 0, across])
+    out = np.copysign(np.sqrt(max(length**2 - reach**2/4, 0)), length)/reach
+    return (a + b)/2 + (-up*out, 0, across*out)
 
 def leg(look, hips, foot, side):
     hip = hips + [0, .09*side, 0]
@@ -146,17 +139,17 @@ def upper_body(look, hips, lean, hands):
         parts += chain(look["jacket"]*.93, (*shoulder, .062), (*elbow, .05), (*hand, .038)) + [part(look["skin"], (*hand, .045))]
     return parts
 
-# %% ../nbs/02_plaza.ipynb #4267fbfa
+# %% ../nbs/02_plaza.ipynb #72c61b45
 JACKETS = [(52, 58, 74), (66, 66, 68), (84, 84, 70), (140, 130, 114), (98, 70, 66), (112, 116, 120), (92, 78, 66)]
 TROUSERS = [(48, 54, 68), (42, 42, 46), (104, 96, 84), (78, 80, 84)]
 SKIN, HAIR = [(198, 162, 140), (150, 114, 92), (100, 74, 60)], [(52, 42, 36), (36, 32, 32), (106, 88, 64), (120, 116, 110)]
 BRIGHT, WHITE, BLACK = [(232, 36, 44), (250, 200, 20), (30, 130, 250), (250, 100, 20)], (242, 242, 238), (36., 34, 34)
 
 def person(rng):
-    "How someone looks: colours, height in metres, coat, backpack, and the phase of the first step."
+    "How someone looks: colours, height in metres, backpack, and the phase of the first step."
     pick = lambda colours: np.array(colours[rng.integers(len(colours))])*rng.uniform(.92, 1.08)
     return dict(jacket=pick(JACKETS), trousers=pick(TROUSERS), skin=pick(SKIN), hair=pick(HAIR), bright=np.minimum(pick(BRIGHT), 255),
-                shoes=np.array(BLACK), height=rng.normal(1.72, .07), coat=rng.random() < .3, pack=rng.random() < .25, phase=rng.random())
+                shoes=np.array(BLACK), height=rng.normal(1.72, .07), pack=rng.random() < .25, phase=rng.random())
 
 def walker(look, travelled, run=False):
     "Parts of somebody who has walked or run so many metres."
@@ -170,11 +163,10 @@ def walker(look, travelled, run=False):
         swing = -np.cos(2*np.pi*(mine - duty/2 + .25))*(.55 if run else .4)
         hands.append(np.array([.2 + .3*swing, 0, -.24 + .2*swing] if run else [.5*np.sin(swing) + .06, .03*side, -.53*np.cos(swing)]))
     parts += upper_body(look, hips, .14 if run else .02, hands)
-    if look["coat"]: parts.append(part(look["jacket"], *[(.01, y, z, .12) for y in (-.09, .09) for z in (.62, .9)]))
     if look["pack"]: parts.append(part(look["trousers"]*.8 + 25, *[(-.19, y, z, .09) for y in (-.07, .07) for z in (1.1, 1.36)]))
     return [(colour, spheres*size) for colour, spheres in parts]
 
-# %% ../nbs/02_plaza.ipynb #2db67fb8
+# %% ../nbs/02_plaza.ipynb #f1701ae3
 def wheel(x, radius, turn):
     spin = np.arange(16)*np.pi/8 - turn
     rim = np.stack([x + radius*np.cos(spin), 0*spin, radius + radius*np.sin(spin), 0*spin + .025], -1)
@@ -193,12 +185,10 @@ def cyclist(look, travelled):
 def cart(look, travelled):
     parts = [p for i in range(6) for p in box((look["bright"], WHITE)[i % 2], (-1.1 + .32*i, 0, 1), (.32, 1.15, 1.1))]
     parts += box((52, 54, 58), (-.1, 0, .38), (2.6, 1.1, .16)) + box(look["bright"], (.98, 0, .72), (.5, 1.1, .55))
-    for x, y in ((-.85, -.6), (-.85, .6), (.8, -.6), (.8, .6)):
-        for colour, radius in ((BLACK, .28), ((190, 190, 190), .11)):
-            parts.append(part(colour, *[(x + radius*a, y*(1.3 - radius), .28 + radius*b, 0) for a, b in CIRCLE]))
-    return parts + upper_body(look, np.array([.5, 0, .95]), .05, [np.array([.35, 0, -.3])]*2)
+    for x, y in ((-.85, .57), (.8, .57), (-.85, -.57), (.8, -.57)): parts += place(wheel(x, .28, 0), (0, y, 0))
+    return parts + upper_body(look, np.array([.84, 0, .95]), .05, [np.array([.35, 0, -.3])]*2)
 
-# %% ../nbs/02_plaza.ipynb #d363f4c1
+# %% ../nbs/02_plaza.ipynb #e1634918
 FPS = 25
 
 def tumbling(parts, at, push, start):
@@ -210,25 +200,21 @@ def tumbling(parts, at, push, start):
         if seconds < 0: return []
         flown, slid = min(seconds, landing), .25*(1 - np.exp(-4*max(seconds - landing, 0)))
         where = at + push*[flown + slid, flown + slid, flown] - [0, 0, 4.9*flown**2]
-        turned = place(parts, (0, 0, 0), rotation(6*(flown + slid), 0, 2))
+        turned = place(parts, (0, 0, 0), 6*(flown + slid), (0, 2))
         return place(turned, where - [0, 0, min(spheres[:, 2].min() for _, spheres in turned)])  # lowest corner down
     return pose
 
-def along(figure, x, y, way, speed, start=0):
+def along(camera, figure, x, y, way, speed, start=0):
     "Pose of a figure that is at (x, y) in frame `start` and goes right (`way` 1) or left (-1) at `speed` m/s."
+    left, right = camera.edge(y, -1) - 3, camera.edge(y, 1) + 2  # a little outside of the picture
     def pose(t):
         gone = speed*(t - start)/FPS
-        at = x + way*gone
-        if not -.65*y < at < .9*y: return []  # far outside the picture
-        return place(figure(travelled=gone), (at, y, 0), rotation(0 if way > 0 else np.pi, 0, 1))
+        return place(figure(travelled=gone), (x + way*gone, y, 0), np.pi*(way < 0)) if left < x + way*gone < right else []
     return pose
 
-# %% ../nbs/02_plaza.ipynb #6c05a36e
+# %% ../nbs/02_plaza.ipynb #d63f8f6c
 LANES = [(10.6, 1), (14., -1), (18.8, 1), (22.4, -1)]  # metres away, and the direction in which people walk
 FACADE = 26                                            # metres away
-
-RUBBLE = [(236, 226, 210), (40, 34, 32), (206, 74, 46), (150, 56, 40)]
-
 def passers(rng, camera, frames):
     "Poses of the people who walk through the picture in a clip."
     poses = []
@@ -236,33 +222,29 @@ def passers(rng, camera, frames):
         x, end = way*camera.edge(y, -way) - 1 - 1.4*frames/FPS, way*camera.edge(y, way)
         while (x := x + rng.uniform(1.5, 6)) < end:
             speed = rng.uniform(1.15, 1.5)
-            poses.append(along(partial(walker, person(rng)), way*x, y + rng.uniform(-.8, .8), way, speed))
+            poses.append(along(camera, partial(walker, person(rng)), way*x, y + rng.uniform(-.8, .8), way, speed))
     return poses
 
 def crossing(figure, lane, speed, against=1):
     def make(rng, camera, start):
         y, way = LANES[lane][0], LANES[lane][1]*against
-        return along(partial(figure, person(rng)), camera.edge(y, -way) - way, y + .2, way, speed, start)
+        return along(camera, partial(figure, person(rng)), camera.edge(y, -way) - way, y + .2, way, speed, start)
     return make
 
 def runner(look, travelled):
-    return walker(look | dict(jacket=.5*look["jacket"] + .5*look["bright"], coat=False, pack=False), travelled, run=True)
+    return walker(look | dict(jacket=.3*look["jacket"] + .7*look["bright"], pack=False), travelled, run=True)
 
 def bag(rng, camera, start):
-    colours = person(rng)["bright"], WHITE
-    parts = [p for i in range(4) for p in box(colours[i % 2], (.2*i - .3, 0, 0), (.2, .34, .36))]
+    parts = [p for x, colour in zip((-.3, -.1, .1, .3), [person(rng)["bright"], WHITE]*2) for p in box(colour, (x, 0, 0), (.2, .34, .36))]
     return tumbling(parts, (camera.edge(11.2, -1) - .5, 11.2, 1.5), (5, .3, 3.6), start)
-
 def debris(rng, camera, start):
     x, poses = rng.uniform(-1, 3), []
     for _ in range(36):
-        corners = rng.normal(0, 1, (2, 6, 3))
-        corners *= rng.uniform(.2, .5)/np.linalg.norm(corners, axis=-1, keepdims=True)
-        parts = [part(colour, *np.c_[c, np.zeros(6)]) for colour, c in zip(rng.permutation(RUBBLE), corners)]
+        colours = rng.permutation([WHITE, BLACK, (206, 74, 46), (150, 56, 40)])[:2]
+        parts = [part(colour, *rng.normal(0, .2, (6, 4))*(1, 1, 1, 0)) for colour in colours]
         at, push = (x + rng.normal(0, .9), FACADE - .6, rng.uniform(6, 9.5)), (rng.normal(0, .5), -rng.uniform(.3, 4), 0)
         poses.append(tumbling(parts, at, push, start + rng.uniform(0, .8)*FPS))
     return lambda t: [p for pose in poses for p in pose(t)]
-
 def flash(rng, camera, start, frames=40):
     at, strength = (*rng.uniform((-3, 12, .5), (3, 19, 1.5)), rng.uniform(3, 4)), rng.uniform(.6, 1, frames)
     return lambda t: [part(strength[t - start], at)] if start <= t < start + frames else []
@@ -272,14 +254,13 @@ ANOMALIES = dict(cyclist=(.2, crossing(cyclist, 0, 5.5)), cart=(.15, crossing(ca
                  against=(.45, crossing(walker, 1, 1.4, against=-1)), bag=(.5, bag), debris=(.5, debris), flash=(.4, flash))
 PLAN = [("cyclist",), ("debris",), (), ("cart",), ("flash",), ("against",), ("runner",), ("bag",), ("cyclist", "flash")]  # one entry a test clip
 
-# %% ../nbs/02_plaza.ipynb #2826f6a0
+# %% ../nbs/02_plaza.ipynb #c5a04dd6
 WIDE, DENSITY = 24, 40  # the textures reach from x = -WIDE to WIDE metres; pixels a metre
 
 def blotches(rng, shape, cell):
-    "Smooth random stains of about `cell` pixels, (h, w, 1), with mean 0 and deviation 1."
+    "Smooth random stains of about `cell` pixels, (h, w, 1), of about -2 to 2."
     coarse = rng.standard_normal([max(n//cell, 2) for n in shape[:2]]).astype(np.float32)
-    fine = cv2.resize(coarse, shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    return ((fine - fine.mean())/fine.std())[..., None]
+    return cv2.resize(coarse, shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
 
 def paving(rng):
     "The ground from the facade (top) to 6 m from the camera, float32 (h, w, 3)."
@@ -288,31 +269,26 @@ def paving(rng):
     x += y//high % 2*(wide//2)
     stones = rng.normal(0, 4, (y.max()//high + 1, x.max()//wide + 1)).astype(np.float32)[y//high, x//wide]
     texture = np.float32((158, 152, 143)) + stones[..., None]
-    texture[(y % high < 1) | (x % wide < 1)] -= 22
-    texture[(y % (8*high) < high) | (x % (5*wide) < wide//2)] *= .86
+    texture[(y % high < 1) | (x % wide < 1)] -= 22                        # joints
+    texture[(y % (8*high) < high) | (x % (5*wide) < wide//2)] *= .86      # darker rows
     return texture + 5*blotches(rng, y.shape, 120) + 2*blotches(rng, y.shape, 8)
 
 def facade(rng):
     "A row of houses, 13 m high, float32 (h, w, 3)."
-    texture = np.zeros((13*DENSITY, 2*WIDE*DENSITY, 3), np.float32)
-    left, glass = -rng.uniform(0, 4), np.array((68, 77, 82))
-    plaster = rng.permutation([(186, 172, 148), (170, 160, 150), (178, 158, 140), (160, 160, 156), (188, 180, 164)])
-    awnings = rng.permutation([(118, 84, 74), (88, 96, 84), (94, 96, 106), (136, 120, 92)])
-    for house in range(9):
-        right, n, wall = left + rng.uniform(6.5, 9), rng.integers(3, 5), plaster[house % 5]
-        layers = [(left, 0, right, 13, wall), (left, 0, right, 3.5, wall*.82), (left, 3.5, right, 3.8, wall*1.08),
-                  (left, 0, right, .4, wall*.62), (right - .12, 0, right, 13, wall*.72)]
-        for x in left + (right - left)*(np.arange(n) + .5)/n:
-            shapes = [(.8, .4, 2.9, glass*.9), (.7, .5, 2.8, glass), (.7, 1.8, 2.8, glass*1.25)]  # half width, from, to, colour
-            for z in (4.7, 8): shapes += [(.7, z - .12, z + 2.05, wall*1.1), (.55, z, z + 1.9, glass),
-                                          (.55, z + .9, z + 1.9, glass*1.3), (.04, z, z + 1.9, wall*1.05)]
-            layers += [(x - half, z0, x + half, z1, colour) for half, z0, z1, colour in shapes]
-        layers.append((left + .5, 2.7, right - .5, 3.4, awnings[house % 4]))
-        for *corners, colour in layers:
-            x0, z0, x1, z1 = (max(int(m*DENSITY), 0) for m in corners)
-            texture[len(texture) - z1:len(texture) - z0, x0:x1] = colour
-        left = right
-    return texture + 5*blotches(rng, texture.shape, 90) + 2.5*blotches(rng, texture.shape, 10)
+    z, x = np.mgrid[13:0:13*DENSITY*1j, 0:2*WIDE:2*WIDE*DENSITY*1j]
+    apart = rng.uniform(1.9, 2.4, 10)                      # from window to window
+    edges = np.cumsum(apart*rng.integers(3, 5, 10)) - 4    # where the houses end
+    house = np.searchsorted(edges, x)
+    beside = np.abs((edges[house] - x) % apart[house] - apart[house]/2)  # metres from the middle of a window
+    plaster = rng.permutation([(186, 172, 148), (170, 160, 150), (178, 158, 140), (160, 160, 156), (188, 180, 164)])[house % 5]
+    light, glass = np.where(z < 3.5, .85, 1.04), np.zeros(z.shape, bool)
+    layers = [(9, 0, .4, .62, 0), (.8, .4, 2.9, .9, 1), (.7, .5, 2.8, 1, 1), (.7, 1.8, 2.8, 1.25, 1), (9, 2.7, 3.4, .6, 0), (9, 3.5, 3.8, 1.1, 0)]
+    for sill in (4.7, 8): layers += [(.7, sill - .12, sill + 2.05, 1.1, 0), (.55, sill, sill + 1.9, 1, 1), (.55, sill + .9, sill + 1.9, 1.3, 1)]
+    for half, low, high, bright, pane in layers:           # half width, from and to which height, light, glass or wall
+        there = (beside < half) & (low < z) & (z < high)
+        light[there], glass[there] = bright, pane
+    texture = np.where(glass[..., None], (68, 77, 82), plaster)*light[..., None]
+    return np.float32(texture) + 5*blotches(rng, z.shape, 90) + 2.5*blotches(rng, z.shape, 10)
 
 # %% ../nbs/02_plaza.ipynb #007a9d9c
 def warp(camera, texture, corners):
@@ -323,20 +299,20 @@ def warp(camera, texture, corners):
     seen = cv2.warpPerspective(np.float32(texture), matrix, (camera.size[1]*zoom, camera.size[0]*zoom))
     return cv2.resize(seen, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA)
 
-# %% ../nbs/02_plaza.ipynb #df4037f2
+# %% ../nbs/02_plaza.ipynb #0477d434
 SCREEN, FOUNTAIN = (-6.4, 3.75, -1.9, 6.45), (-3.4, 16.4, 0)  # x0, z0, x1, z1 on the facade; x, y, z
 POSTERS = [((232, 228, 216), (160, 168, 170)), ((38, 50, 60), (76, 90, 100)), ((176, 132, 112), (214, 190, 164)),
            ((60, 76, 70), (34, 42, 44)), ((212, 212, 210), (120, 134, 148)), ((92, 70, 66), (52, 48, 52))]
 
 def tree(rng, x, y):
     "A tree in a stone tub."
+    leaves = rng.normal(size=(330, 3))
+    leaves *= (rng.uniform(.3, 1, 330)**.4/np.linalg.norm(leaves, axis=1))[:, None]
     parts = box((132, 124, 114), (x, y, .3), (1.5, .9, .6)) + [part((78, 64, 52), (x, y, .5, .17), (x + .1, y, 2.6, .11))]
-    for direction in rng.normal(size=(330, 3)):
-        direction *= rng.uniform(.3, 1)**.4/np.linalg.norm(direction)
-        green = np.array((76, 90, 60)) + rng.normal(0, 7) + 20*direction[2] - 10*direction[0]
-        parts.append(part(green, (*(x, y, 3.5) + direction*(1.25, 1.1, 1.35), rng.uniform(.13, .26))))
+    for a, b, c in leaves:
+        green = np.add((76, 90, 60), rng.normal(0, 7) + 20*b - 10*a)
+        parts.append(part(green, (x + 1.25*a, y + 1.1*c, 3.5 + 1.35*b, rng.uniform(.13, .26))))
     return parts
-
 def poster(i, shape):
     "Picture i of the screen: two muted colours that blend into each other around a disc."
     y, x = np.mgrid[-1:1:shape[0]*1j, -1.5:1.5:shape[1]*1j]
@@ -346,87 +322,82 @@ def poster(i, shape):
 def backdrops(camera, rng):
     "The empty square, one canvas for each poster on its screen."
     houses, front = facade(rng), [(-WIDE, FACADE, 13), (WIDE, FACADE, 13), (WIDE, FACADE, 0), (-WIDE, FACADE, 0)]
-    ground = warp(camera, paving(rng), [(-WIDE, FACADE, 0), (WIDE, FACADE, 0), (WIDE, 6, 0), (-WIDE, 6, 0)])
+    ground = warp(camera, paving(rng), [*front[3:1:-1], (WIDE, 6, 0), (-WIDE, 6, 0)])
     ground *= 1 - warp(camera, np.ones(houses.shape[:2]), front)[..., None]
-    props = [tree(rng, x, FACADE - 1.6) for x in (-9.5, 4, 11)]
+    trees = [p for x in (-9.5, 4, 11) for p in tree(rng, x, FACADE - 1.6)]
     x0, z0, x1, z1 = (int(m*DENSITY) for m in np.add(SCREEN, (WIDE, 0, WIDE, 0)))
-    screen, canvases = houses[len(houses) - z1:len(houses) - z0, x0:x1], []
-    screen[:] = 40
+    canvases, screen = [], houses[len(houses) - z1:len(houses) - z0, x0:x1]
     for i in range(len(POSTERS)):
-        screen[5:-5, 5:-5] = poster(i, (z1 - z0 - 10, x1 - x0 - 10))
-        canvas = np.clip(ground + warp(camera, houses, front), 0, 255)
-        canvas = cast_shadows(np.dstack([canvas, 0*canvas[..., 0]]).astype(np.uint8), camera, props)
-        for parts in props: draw(canvas, camera, parts)
-        canvases.append(canvas)
+        screen[:] = cv2.copyMakeBorder(poster(i, (z1 - z0 - 10, x1 - x0 - 10)), 5, 5, 5, 5, cv2.BORDER_CONSTANT, value=(40, 40, 40))
+        canvas = np.clip(ground + warp(camera, houses, front), 0, 255).astype(np.uint8)
+        canvases.append(cast_shadows(np.dstack([canvas, 0*canvas[..., 0]]), camera, trees))
+        draw(canvases[-1], camera, trees)
     return canvases
 
-# %% ../nbs/02_plaza.ipynb #c87d5034
+# %% ../nbs/02_plaza.ipynb #447c1b2a
 def programme(rng, frames):
-    "Which poster the screen shows in each frame: calm spells of one poster, then busy ones with another poster every second frame."
+    "Which poster the screen shows in each frame: calm spells of one poster, then busy ones of a poster a frame."
     calm = rng.integers(24, 40, frames//60 + 3)
-    hold = np.concatenate([[n] + [2]*n for n in calm])
+    hold = np.concatenate([[n] + [1]*(2*n) for n in calm])
     return np.repeat(rng.integers(0, len(POSTERS), len(hold)), hold)[(skip := rng.integers(80)):skip + frames]
 
 def fountain(key, t):
     "Pose of the fountain: a basin, and drops that are elsewhere in every frame; `key` is a list of whole numbers."
-    rng = np.random.default_rng([*key, 1, t])
-    ring = lambda radius, z: np.c_[radius*CIRCLE, np.full((8, 2), (z, 0))]
+    way, u, v, grey = np.random.default_rng([*key, 1, t]).uniform(size=(4, 40))
+    ring = lambda radius, z: np.insert(radius*CIRCLE, [2, 2], (z, 0), axis=1)
+    drops = [(.95*u*np.cos(6.3*way), .95*u*np.sin(6.3*way), .5 + 5.5*u*(1.05 - u), .022 + .02*v) for u in (u, u + .07)]
     parts = [part((150, 146, 138), *ring(1.5, 0), *ring(1.5, .45)), part((128, 140, 146), *ring(1.32, .47))]
-    for way, u, v, grey in rng.uniform(0, 1, (45, 4)):
-        drop = lambda u: (.95*u*np.cos(6.3*way), .95*u*np.sin(6.3*way), .5 + 5.5*u*(1.05 - u), .022 + .02*v)
-        parts.append(part((165 + 45*grey,)*3, drop(u), drop(u + .07)))
-    return place(parts, FOUNTAIN)
+    return place(parts + [part((165 + 45*g,)*3, drop) for g, drop in zip(grey, np.transpose(drops, (2, 0, 1)))], FOUNTAIN)
 
-# %% ../nbs/02_plaza.ipynb #dda39eb3
-# pose: function from the frame number to parts in the world, [] where there is nothing; kind: "walker" or an anomaly's, empty for scenery
-Actor = namedtuple("Actor", "pose kind track label", defaults=("", 0, 0))  # label: value in the mask, 0 is normal
-
+# %% ../nbs/02_plaza.ipynb #376d6acc
+Actor = namedtuple("Actor", "pose kind track label", defaults=("", 0, 0))  # kind: empty for scenery; label: in the mask, 0 is normal
 def shine(canvas, camera, parts, label):
     "Light up the canvas around a flash and label what it lights. Returns the box around it."
     (strength, ((*at, radius),)), = parts
-    centre, scale = camera.project(at)
-    y, x = np.ogrid[:canvas.shape[0], :canvas.shape[1]]
-    distance = np.hypot(x/OVERSAMPLE - centre[0], y/OVERSAMPLE - centre[1])/(scale*radius)
-    light = strength*np.clip(1.9*np.clip(1 - distance, 0, 1)**1.5, 0, 1)
+    (x, y), scale = camera.project(at)
+    rows, columns = (np.ogrid[:n]/OVERSAMPLE for n in canvas.shape[:2])
+    near = np.maximum(1 - np.hypot(columns - x, rows[:, None] - y)/(scale*radius), 0)
+    light = strength*np.minimum(1.9*near**1.5, 1)
     lit = light > .03
     canvas[lit] += np.uint8(light[lit, None]*np.maximum((232., 244, 255, 0) - canvas[lit], 0))
     canvas[lit, 3] = label
-    return *(centre - scale*radius), *(centre + scale*radius)
-
+    return x - scale*radius, y - scale*radius, x + scale*radius, y + scale*radius
 def shoot(camera, canvas, actors, t, shadows=True):
     "Frame t of the actors in front of an empty square: a canvas, and (actor, box) for everyone who is there."
     there = [(actor, parts) for actor in actors if (parts := actor.pose(t))]
     there.sort(key=lambda a: (a[0].kind == "flash", -a[1][0][1][0, 1]))  # far ones first, light last
-    solid = [parts for actor, parts in there if actor.kind != "flash"]
+    solid = [p for actor, parts in there if actor.kind != "flash" for p in parts]
     canvas = cast_shadows(canvas, camera, solid) if shadows and solid else canvas.copy()
     return canvas, [(actor, (shine if actor.kind == "flash" else draw)(canvas, camera, parts, actor.label)) for actor, parts in there]
 
-# %% ../nbs/02_plaza.ipynb #a219941f
+# %% ../nbs/02_plaza.ipynb #4ba0b233
 PHOTON_NOISE, READ_NOISE = .024, .5  # variance per grey level, and variance of a black pixel, in grey levels squared
 
-def expose(canvas, light, rng):
-    "The camera's picture, uint8 (H, W, 3), and the mask, uint8 (H, W): the label of any of a pixel's canvas points."
-    picture = cv2.resize(canvas, None, fx=1/OVERSAMPLE, fy=1/OVERSAMPLE, interpolation=cv2.INTER_AREA)[..., :3]*light
-    noise = rng.standard_normal(picture.shape, np.float32)*np.sqrt(PHOTON_NOISE*picture + READ_NOISE)
-    labels = cv2.dilate(canvas[..., 3].copy(), np.ones((OVERSAMPLE, OVERSAMPLE), np.uint8), anchor=(0, 0))
-    return np.clip(picture + noise, 0, 255).astype(np.uint8), labels[::OVERSAMPLE, ::OVERSAMPLE]
+def expose(canvas, light, noise):
+    "The camera's picture, uint8 (H, W, 3), and mask, uint8 (H, W): any label among a pixel's points. Light and noise are float32 (H, W, 3)."
+    points = cv2.resize(canvas, None, fx=1/OVERSAMPLE, fy=1/OVERSAMPLE, interpolation=cv2.INTER_AREA)
+    picture = cv2.multiply(cv2.cvtColor(points, cv2.COLOR_RGBA2RGB), light, dtype=cv2.CV_32F)
+    picture += noise*np.sqrt(PHOTON_NOISE*picture + READ_NOISE)
+    labels = cv2.dilate(cv2.extractChannel(canvas, 3), np.ones((OVERSAMPLE, OVERSAMPLE), np.uint8), anchor=(0, 0))
+    return cv2.convertScaleAbs(np.maximum(picture, 0)), labels[::OVERSAMPLE, ::OVERSAMPLE]
 
 def film(camera, stage, actors, frames, rng):
     "One clip: pictures (n, H, W, 3), masks (n, H, W), and rows (frame, x1, y1, x2, y2, track, kind) of everyone in the picture."
     (h, w), shown, drift, rows = camera.size, programme(rng, frames), rng.uniform(0, 2*np.pi), []
     y, x = np.mgrid[-1:1:h*1j, -1:1:w*1j]
-    lens = 1.13*(1 - .14*(x**2 + y**2) - .05*x)[..., None]
+    lens = np.repeat(np.float32(1.13*(1 - .14*(x**2 + y**2) - .05*x))[..., None], 3, axis=2)
+    grain = rng.standard_normal((2*h, 2*w, 3), np.float32)  # every frame gets another window of it
     pictures, masks = np.empty((frames, h, w, 3), np.uint8), np.empty((frames, h, w), np.uint8)
     for t in range(frames):
         canvas, boxes = shoot(camera, stage[shown[t]], actors, t)
-        light = 1 + .05*np.sin(drift + t/60)*np.array([1.1, 1, .85])  # more of it is warmer
-        pictures[t], masks[t] = expose(canvas, np.float32(lens*light), rng)
+        (i, j), light = rng.integers((h, w)), np.float32(1 + .05*np.sin(drift + t/60))
+        pictures[t], masks[t] = expose(canvas, light*lens, grain[i:i + h, j:j + w])
         for actor, box_ in boxes:
-            x1, y1, x2, y2 = np.clip([*np.floor(np.subtract(box_[:2], .5)), *np.ceil(np.add(box_[2:], .5))], 0, (w, h, w, h)).astype(int)
+            x1, y1, x2, y2 = np.clip(np.rint(np.add(box_, (-1, -1, 1, 1))), 0, (w, h, w, h)).astype(int)
             if actor.kind and x1 < x2 and y1 < y2: rows.append((t, x1, y1, x2, y2, actor.track, actor.kind))
     return pictures, masks, rows
 
-# %% ../nbs/02_plaza.ipynb #4c0607c9
+# %% ../nbs/02_plaza.ipynb #4671ccc9
 def plaza(seed=0,            # same seed, same bytes
           train_clips=6,     # clips with normal behaviour only
           test_clips=8,      # clips with anomalies; the third has none, the ninth has two, then it starts over
@@ -434,13 +405,12 @@ def plaza(seed=0,            # same seed, same bytes
           size=(240, 360)):  # height, width in pixels
     "The built-in `Scene`, with labels, masks (value k: the clip's k-th anomaly), kinds, and true boxes of everybody, rendered now."
     if min(size) < 32 or frames < 1 or min(train_clips, test_clips) < 0:
-        raise DDLError(f"plaza: size {tuple(size)}, {frames} frames, {train_clips} + {test_clips} clips; needs at least 32x32 pixels, 1 frame, 0 clips")
+        raise DDLError(f"plaza: size {size}, {frames} frames, {train_clips} + {test_clips} clips; needs at least 32x32 pixels, 1 frame, 0 clips")
     camera, scene, rows = Camera(tuple(size)), Scene("plaza"), []
     stage = backdrops(camera, np.random.default_rng([seed, 0]))
-    plans = [("train", i, ()) for i in range(train_clips)] + [("test", i, PLAN[i % len(PLAN)]) for i in range(test_clips)]
-    for role, i, kinds in plans:
+    for role, i in [("train", i) for i in range(train_clips)] + [("test", i) for i in range(test_clips)]:
         name, key = f"{role}{i + 1:02d}", [seed, 1 + (role == "test"), i]
-        rng = np.random.default_rng(key)
+        rng, kinds = np.random.default_rng(key), PLAN[i % len(PLAN)] if role == "test" else ()
         actors = [Actor(pose, "walker", track) for track, pose in enumerate(passers(rng, camera, frames))]
         for k, kind in enumerate(kinds, 1):
             early, make = ANOMALIES[kind]
@@ -449,8 +419,8 @@ def plaza(seed=0,            # same seed, same bytes
         rows += [(name, *row) for row in found]
         getattr(scene, role).append(Clip(pictures, name=name, fps=FPS))
         if role == "train": continue
-        when = {k: np.flatnonzero((masks == k).any((1, 2))) for k in range(1, len(kinds) + 1)}
+        when = [(kind, np.flatnonzero((masks == k).any((1, 2)))) for k, kind in enumerate(kinds, 1)]
         scene.masks[name], scene.labels[name] = Clip(masks, name=name, fps=FPS), (masks > 0).any((1, 2)).astype(int)
-        scene.kinds[name] = [(kind, int(when[k][0]), int(when[k][-1])) for k, kind in enumerate(kinds, 1) if len(when[k])]
+        scene.kinds[name] = [(kind, int(t[0]), int(t[-1])) for kind, t in when if len(t)]
     scene.objects = pd.DataFrame(rows, columns="clip frame x1 y1 x2 y2 track kind".split())
     return scene

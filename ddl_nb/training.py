@@ -25,7 +25,7 @@ from .models import build_model
 from .pseudo import AnomalyWeight, pseudo_anomaly
 from .tracks import TrackedClips, find_tracks
 
-# %% ../nbs/07_training.ipynb #f1dbdf18
+# %% ../nbs/07_training.ipynb #3ff2d65a
 @dataclass(frozen=True)
 class Settings:
     "What a training run depends on, apart from the footage."
@@ -51,7 +51,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
-        for name, allowed in (("regime", ("recon", "sdl", "ddl")), ("schedule", ("onecycle", "step")), ("channels", (1, 3))):
+        for name, allowed in (("regime", ("recon", "sdl", "ddl")), ("ratio", ("pixel", "norm")), ("schedule", ("onecycle", "step")), ("channels", (1, 3))):
             if getattr(self, name) not in allowed: raise DDLError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
         for name in ("epochs", "minutes", "rate", "batch", "stretch"):
             value = getattr(self, name)
