@@ -13,11 +13,13 @@ root = Path(__file__).parent.parent
 def render():
     notebook = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
     notebook.cells = [c for c in notebook.cells if "#| hide" not in c.source]
+    notebook.metadata["language_info"] = {"name": "python"}  # the language of the code fences, which nbdev_clean drops
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
+            cell.source = "" if "#| echo: false" in cell.source else re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
     text, _ = MarkdownExporter(config=Config(TemplateExporter={"exclude_output_prompt": True})).from_notebook_node(notebook)
     text = re.sub(r"\]\((images/|\d\d_)", r"](nbs/\1", text)  # links are relative to nbs/ in the notebook
+    text = re.sub(r"```python\s*```", "", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
