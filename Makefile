@@ -17,7 +17,7 @@ test: .venv/ready
 	$(BIN)/python -m pytest tests -q
 
 lab: .venv/ready
-	$(BIN)/jupyter lab nbs/index.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb
 
 readme: .venv/ready
 	$(BIN)/python tools/readme.py

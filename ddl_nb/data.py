@@ -114,47 +114,44 @@ def count_frames(path):  # a video file
     if n < announced: warnings.warn(f"{path}: announces {announced} frames, {n} decode; using these {n}", stacklevel=2)
     return n
 
-# %% ../nbs/01_data.ipynb #94d9671e
+# %% ../nbs/01_data.ipynb #af4a058d
 class Clip:
     """The frames of one recording, read when they are asked for.
 
     `source` is a folder of images (natural order), a video file, or a uint8 array (n, H, W) or (n, H, W, 1|3).
     `name` is text, by default the folder's or file's name; `fps` is frames a second where known, else None."""
     def __init__(self, source, name=None, fps=None):
-        self.path = self.array_ = None
+        self.path = self.files = self.pixels = None
         if isinstance(source, np.ndarray):
             if source.dtype != np.uint8 or source.ndim not in (3, 4) or not source.size:
                 raise DDLError(f"clip {name}: an array of frames is uint8 (n, H, W) or (n, H, W, C) and not empty, not {source.dtype} {source.shape}")
-            self.array_ = source
+            self.pixels = source
         else:
             self.path = Path(source)
             if not self.path.exists(): raise DDLError(f"{self.path}: no such file or folder")
-            self.files = listing(self.path, IMAGES) if self.path.is_dir() else None
+            if self.path.is_dir(): self.files = listing(self.path, IMAGES)
             if self.files == []: raise DDLError(f"{self.path}: holds no image ({', '.join(sorted(IMAGES))})")
-        self.name = str(name) if name is not None else (self.path.name if self.path and self.path.is_dir() else self.path.stem if self.path else "clip")
+        own = "clip" if self.path is None else self.path.stem if self.files is None else self.path.name
+        self.name = own if name is None else str(name)
         self._fps, self.first, self.last = fps, 0, None
 
     def raw(self, start=0):
         "Frames as they are in the source, from `start` on."
         at = self.first + start
-        if self.array_ is not None: frames = iter(self.array_[at:])
+        if self.pixels is not None: frames = iter(self.pixels[at:])
         else: frames = video_frames(self.path, at) if self.files is None else image_frames(self.files, at)
         return islice(frames, None if self.last is None else max(0, self.last - at))
 
     @cached_property
     def _source_len(self):
-        return len(self.array_) if self.array_ is not None else count_frames(self.path) if self.files is None else len(self.files)
-    def __len__(self): return (self._source_len if self.last is None else self.last) - self.first
-
+        return len(self.pixels) if self.pixels is not None else count_frames(self.path) if self.files is None else len(self.files)
     @cached_property
     def size(self):
         "(height, width) of the source's frames in pixels."
-        if self.array_ is not None: return self.array_.shape[1:3]
+        if self.pixels is not None: return self.pixels.shape[1:3]
         first = next(self.raw(), None)
         if first is None: raise DDLError(f"{self.path}: no frame could be decoded; is it a video, and complete?")
         return first.shape[:2]
-    height = property(lambda self: self.size[0])
-    width = property(lambda self: self.size[1])
 
     @cached_property
     def fps(self):
@@ -162,7 +159,16 @@ class Clip:
         if self._fps or self.path is None or self.files is not None: return self._fps
         return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS) or None
 
-# %% ../nbs/01_data.ipynb #d7d3da73
+# %% ../nbs/01_data.ipynb #20fddc0b
+@patch
+def __len__(self: Clip): return (self._source_len if self.last is None else self.last) - self.first
+
+@patch(as_prop=True)
+def height(self: Clip): return self.size[0]
+
+@patch(as_prop=True)
+def width(self: Clip): return self.size[1]
+
 @patch
 def frames(self: Clip, size=None, channels=3, start=0):
     "Iterate over frames as uint8 (height, width, channels), shrunk to `size` = (height, width) by averaging areas."
