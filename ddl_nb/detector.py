@@ -68,10 +68,10 @@ class Detector:
     held_out: list = field(default_factory=list)   # [clip, first frame, number of frames]
     scene: str = ""
 
-# %% ../nbs/10_detector.ipynb #0ff9d62e
+# %% ../nbs/10_detector.ipynb #b88bbe4e
 @patch(as_prop=True)
 def threshold(self: Detector):
-    "A score that one in a hundred normal frames exceeds."
+    "A score that at most one in a hundred held-out normal frames exceed."
     return self.scale["0.99"]
 
 @patch

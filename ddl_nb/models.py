@@ -119,14 +119,14 @@ def parameters(model):  # any module
     "Number of trainable values."
     return sum(p.numel() for p in model.parameters())
 
-# %% ../nbs/04_models.ipynb #47637915
+# %% ../nbs/04_models.ipynb #6236ae5d
 def load_authors_weights(model,       # a `UNet` or `C3DSU` of the same channels, width, window and kernels
                          state_dict): # name -> tensor, as the authors' code saves it
     "Load weights saved by the authors' published code; returns the model. A `DDLError` names the first layer that does not fit."
     state = {k.removeprefix("module."): v for k, v in state_dict.items()}
     state = {k: v for k, v in state.items() if not k.startswith("decoder.conv_4.batch_norm_2")}
     own = model.state_dict()
-    for name in own.keys() | state.keys():
+    for name in sorted(own.keys() | state.keys()):
         if name not in state: raise DDLError(f"these weights lack {name}; is it the same architecture?")
         if name not in own: raise DDLError(f"these weights have {name}, which the model has not; is it the same architecture?")
         if own[name].shape != state[name].shape: raise DDLError(f"{name} is {tuple(state[name].shape)} in these weights and {tuple(own[name].shape)} in the model; check channels, latent, window and kernels")

@@ -130,7 +130,7 @@ def write_video(path,    # an mp4 file
         finally: part.unlink(missing_ok=True)
     except OSError as e: raise DDLError(f"{path}: cannot be written ({e.strerror}); choose another place or make room there") from e
 
-# %% ../nbs/08_scoring.ipynb #bef01eae
+# %% ../nbs/08_scoring.ipynb #6938e9c0
 def plot_timeline(scores,          # clip name -> (n,) raw frame scores
                   smoothed,        # clip name -> (n,) smoothed scores
                   labels=None,     # clip name -> (n,) 0 or 1, where known
@@ -142,7 +142,9 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
     for ax in axes.flat[len(scores):]: ax.axis("off")
     for ax, name in zip(axes.flat, scores):
         n = len(scores[name])
-        if labels and name in labels: ax.fill_between(np.arange(n), 0, 1, where=np.asarray(labels[name]) > 0, transform=ax.get_xaxis_transform(), step="mid", color="#de8f05", alpha=.25, lw=0, label="anomalous")
+        if labels and name in labels:
+            ax.fill_between(np.arange(n), 0, 1, where=np.asarray(labels[name]) > 0, transform=ax.get_xaxis_transform(), step="mid",
+                            color="#de8f05", alpha=.25, lw=0, label="anomalous")
         ax.plot(scores[name], lw=.6, color="0.6", label="raw"); ax.plot(smoothed[name], lw=1.3, color="#0173b2", label="smoothed")
         if threshold is not None: ax.axhline(threshold, ls="--", lw=.8, color="#d55e00", label="threshold")
         ax.set_title(name, fontsize=9, pad=2); ax.margins(x=0); ax.tick_params(labelsize=7)

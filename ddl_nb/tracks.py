@@ -6,7 +6,7 @@
 __all__ = ['COLUMNS', 'background', 'motion_boxes', 'motion_objects', 'table', 'read_objects', 'faster_rcnn',
            'faster_rcnn_objects', 'track_objects', 'find_tracks', 'whole_windows', 'dense_boxes', 'TrackedClips']
 
-# %% ../nbs/03_tracks.ipynb #ee89a3b1
+# %% ../nbs/03_tracks.ipynb #18d86171
 import cv2
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 from trackers import OCSORTTracker
 
-from .data import Clip, DDLError, cached, check_window, to_channels
+from .data import DDLError, cached, check_window
 
 # %% ../nbs/03_tracks.ipynb #c574ace7
 def background(clips,          # list of `Clip` of one scene

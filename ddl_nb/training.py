@@ -134,7 +134,7 @@ class Interrupt:
     def __exit__(self, *_):
         if self.main: signal.signal(signal.SIGINT, self.previous)
 
-# %% ../nbs/07_training.ipynb #18ebad16
+# %% ../nbs/07_training.ipynb #0283b680
 def make_optimizer(ddl, settings, steps):  # the module, its settings, and the number of steps in all
     "Adam with the one-cycle schedule up to `rate`, or with the paper's: `rate`, halved after 80 % of the steps."
     optimizer = torch.optim.Adam(ddl.parameters(), lr=settings.rate)
@@ -152,22 +152,22 @@ def train_step(ddl, optimizer, batch, step):  # the prepared module and optimize
     losses = ddl(frames, mask, counts, noise)
     if not torch.isfinite(losses["loss"]):
         part = "reconstruction" if not torch.isfinite(losses["recon"]) else "distinction"
-        raise DDLError(f"step {step}: the {part} loss is {losses['loss'].item()}; the learning rate {optimizer.param_groups[0]['lr']:.2g} is too high for this footage, set rate lower and resume or start again")
+        raise DDLError(f"step {step}: the {part} loss is {losses['loss'].item()}; the learning rate {optimizer.param_groups[0]['lr']:.2g} may be too high for this footage: train again with another seed, or from Python with Settings(rate=...) lower")
     optimizer.zero_grad()
     losses["loss"].backward()
     optimizer.step()
     return losses
 
-def steps_in(minutes, ddl, data, batch):  # time to train for, the module, its data, stretches a step
-    "How many steps fit into `minutes`: a few are timed on a copy of the module, with an untouched original."
-    ddl = copy.deepcopy(ddl)
+def steps_in(minutes, ddl, data, batch, device):  # time to train for, the module, its data, stretches a step, where to train
+    "How many steps fit into `minutes`: a few are timed on a copy of the module, on the device it will train on."
+    ddl = copy.deepcopy(ddl).to(device)
     optimizer, _ = make_optimizer(ddl, ddl.settings, 10)
     for step, items in enumerate(DataLoader(Subset(data, range(10 * batch)), batch)):
         if step == 4: start = time.perf_counter()
-        train_step(ddl, optimizer, items, step)
+        train_step(ddl, optimizer, [t.to(device) for t in items], step)
     return max(1, round(minutes * 60 / ((time.perf_counter() - start) / 6)))
 
-# %% ../nbs/07_training.ipynb #2af21159
+# %% ../nbs/07_training.ipynb #571e2996
 CHECKPOINT_SECONDS = 30
 
 class Trainer:
@@ -204,7 +204,7 @@ class Trainer:
 
     def _count_steps(self):
         s = self.settings
-        if s.minutes: return steps_in(s.minutes, self.ddl, self.data, s.batch)
+        if s.minutes: return steps_in(s.minutes, self.ddl, self.data, s.batch, self.accelerator.device)
         targets = sum(len(f) - self.ddl.model.window + 1 for f in self.data.frames)
         return max(1, round(s.epochs * targets / (s.batch * (self.data.n - self.data.window + 1) * self.accelerator.num_processes)))
 
