@@ -99,10 +99,10 @@ def faster_rcnn_objects(clip,          # `Clip`
         boxes.append(out["boxes"][out["scores"] >= confidence].numpy())
     return table(clip, boxes)
 
-# %% ../nbs/03_tracks.ipynb #7c137d56
+# %% ../nbs/03_tracks.ipynb #ecf5c4a3
 def track_objects(objects):  # table of objects
     "The same table with a column `track`: boxes with one number within a clip are one object. Given tracks are kept."
-    if "track" in objects and objects["track"].notna().all(): return objects
+    if "track" in objects and objects["track"].notna().all(): return objects.drop_duplicates(["clip", "frame", "track"])   # one box a frame
     parts = [objects.assign(track=0).iloc[:0]]
     for name, rows in objects.groupby("clip", sort=False):
         tracker, by_frame = OCSORTTracker(minimum_consecutive_frames=1), dict(tuple(rows.groupby("frame")))
@@ -134,19 +134,18 @@ def whole_windows(present,   # (..., n) True where the object is there
     "(..., n - T + 1) True where the object is there in all T frames of the target's window."
     return np.lib.stride_tricks.sliding_window_view(present, window, axis=-1).all(axis=-1)
 
-# %% ../nbs/03_tracks.ipynb #c707ec4b
-def dense_boxes(rows,   # one clip's tracked objects
-                n,      # frames in the clip
+# %% ../nbs/03_tracks.ipynb #d096be9f
+def dense_boxes(rows,   # tracked objects of one stretch, frames counted from its start
+                n,      # frames in the stretch
                 scale): # (4,) source to working pixels
-    "(tracks, n, 4) boxes in working pixels, rounded outward; all zero where a track is absent. A clip may be the first part of the tracked one."
-    rows = rows[rows["frame"] < n]
+    "(tracks, n, 4) boxes in working pixels, rounded outward; all zero where a track is absent."
     _, track = np.unique(rows["track"], return_inverse=True)
     boxes = np.zeros((track.max(initial=-1) + 1, n, 4), int)
     corners = rows[COLUMNS[2:]].to_numpy(float) * scale
     boxes[track, rows["frame"]] = np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1)
     return boxes
 
-# %% ../nbs/03_tracks.ipynb #e1f23601
+# %% ../nbs/03_tracks.ipynb #aa9fb7e5
 class TrackedClips(torch.utils.data.Dataset):
     """Stretches of `n` frames with the mask of one tracked object: the training data.
 
@@ -164,11 +163,12 @@ class TrackedClips(torch.utils.data.Dataset):
         check_window(window)
         if n < window: raise DDLError(f"a stretch of {n} frames is shorter than the window of {window}")
         self.n, self.window, self.length, self.seed = n, window, length, seed
-        self.frames, self.boxes = [cached(c, size, channels) for c in clips], []
+        self.frames, self.rows, self.scales = [cached(c, size, channels) for c in clips], [], []
         for clip, frames in zip(clips, self.frames):
             if len(frames) < window: raise DDLError(f"clip {clip.name}: {len(frames)} frames are fewer than the window of {window}; leave the clip out")
-            scale = np.array([size[1] / clip.width, size[0] / clip.height] * 2)
-            self.boxes.append(dense_boxes(tracks[tracks["clip"] == clip.name], len(frames), scale) if tracks is not None else np.zeros((0, len(frames), 4), int))
+            rows = pd.DataFrame(columns=[*COLUMNS, "track"]) if tracks is None else tracks[(tracks["clip"] == clip.name) & (tracks["frame"] < len(frames))]
+            self.rows.append(rows.sort_values("frame", kind="stable"))
+            self.scales.append(np.array([size[1] / clip.width, size[0] / clip.height] * 2))
         weights = np.array([max(1, len(f) - n + 1) for f in self.frames])
         self.p = weights / weights.sum()
 
@@ -178,8 +178,10 @@ class TrackedClips(torch.utils.data.Dataset):
         rng = np.random.default_rng((self.seed, i))
         c = rng.choice(len(self.frames), p=self.p)
         frames, total = self.frames[c], len(self.frames[c])
-        at = np.minimum(rng.integers(max(1, total - self.n + 1)) + np.arange(self.n), total - 1)
-        boxes = self.boxes[c][:, at]
+        start = rng.integers(max(1, total - self.n + 1))
+        at = np.minimum(start + np.arange(self.n), total - 1)
+        rows = self.rows[c].iloc[slice(*np.searchsorted(self.rows[c]["frame"], (start, start + self.n)))]
+        boxes = dense_boxes(rows.assign(frame=rows["frame"] - start), self.n, self.scales[c])[:, at - start]
         counts = whole_windows(boxes.any(axis=-1), self.window)
         usable = np.flatnonzero(counts.any(axis=-1))
         mask = np.zeros((self.n, *frames.shape[1:3]), np.uint8)
@@ -188,8 +190,12 @@ class TrackedClips(torch.utils.data.Dataset):
         for m, (x1, y1, x2, y2) in zip(mask, boxes[k]): m[y1:y2, x1:x2] = 1
         return frames[at], mask, counts[k]
 
-# %% ../nbs/03_tracks.ipynb #5751ace7
+# %% ../nbs/03_tracks.ipynb #536b5342
 @patch(as_prop=True)
 def has_tracks(self: TrackedClips):
     "Whether any track is present in T consecutive frames of any clip."
-    return any(whole_windows(b.any(axis=-1), self.window).any() for b in self.boxes)
+    T = self.window
+    for rows in self.rows:
+        track, frame = rows.sort_values(["track", "frame"])[["track", "frame"]].to_numpy(int).T
+        if ((track[T-1:] == track[:len(track)-T+1]) & (frame[T-1:] - frame[:len(frame)-T+1] == T - 1)).any(): return True
+    return False
