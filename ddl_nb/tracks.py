@@ -145,7 +145,7 @@ def dense_boxes(rows,   # tracked objects of one stretch, frames counted from it
     boxes[track, rows["frame"]] = np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1)
     return boxes
 
-# %% ../nbs/03_tracks.ipynb #aa9fb7e5
+# %% ../nbs/03_tracks.ipynb #5bfd2d0d
 class TrackedClips(torch.utils.data.Dataset):
     """Stretches of `n` frames with the mask of one tracked object: the training data.
 
@@ -172,23 +172,26 @@ class TrackedClips(torch.utils.data.Dataset):
         weights = np.array([max(1, len(f) - n + 1) for f in self.frames])
         self.p = weights / weights.sum()
 
-    def __len__(self): return self.length
+# %% ../nbs/03_tracks.ipynb #8eee54f6
+@patch
+def __len__(self: TrackedClips): return self.length
 
-    def __getitem__(self, i):
-        rng = np.random.default_rng((self.seed, i))
-        c = rng.choice(len(self.frames), p=self.p)
-        frames, total = self.frames[c], len(self.frames[c])
-        start = rng.integers(max(1, total - self.n + 1))
-        at = np.minimum(start + np.arange(self.n), total - 1)
-        rows = self.rows[c].iloc[slice(*np.searchsorted(self.rows[c]["frame"], (start, start + self.n)))]
-        boxes = dense_boxes(rows.assign(frame=rows["frame"] - start), self.n, self.scales[c])[:, at - start]
-        counts = whole_windows(boxes.any(axis=-1), self.window)
-        usable = np.flatnonzero(counts.any(axis=-1))
-        mask = np.zeros((self.n, *frames.shape[1:3]), np.uint8)
-        if not len(usable): return frames[at], mask, np.zeros(self.n - self.window + 1, bool)
-        k = rng.choice(usable)
-        for m, (x1, y1, x2, y2) in zip(mask, boxes[k]): m[y1:y2, x1:x2] = 1
-        return frames[at], mask, counts[k]
+@patch
+def __getitem__(self: TrackedClips, i):
+    rng = np.random.default_rng((self.seed, i))
+    c = rng.choice(len(self.frames), p=self.p)
+    frames, total = self.frames[c], len(self.frames[c])
+    start = rng.integers(max(1, total - self.n + 1))
+    at = np.minimum(start + np.arange(self.n), total - 1)
+    rows = self.rows[c].iloc[slice(*np.searchsorted(self.rows[c]["frame"], (start, start + self.n)))]
+    boxes = dense_boxes(rows.assign(frame=rows["frame"] - start), self.n, self.scales[c])[:, at - start]
+    counts = whole_windows(boxes.any(axis=-1), self.window)
+    usable = np.flatnonzero(counts.any(axis=-1))
+    mask = np.zeros((self.n, *frames.shape[1:3]), np.uint8)
+    if not len(usable): return frames[at], mask, np.zeros(self.n - self.window + 1, bool)
+    k = rng.choice(usable)
+    for m, (x1, y1, x2, y2) in zip(mask, boxes[k]): m[y1:y2, x1:x2] = 1
+    return frames[at], mask, counts[k]
 
 # %% ../nbs/03_tracks.ipynb #536b5342
 @patch(as_prop=True)
