@@ -114,7 +114,7 @@ def count_frames(path):  # a video file
     if n < announced: warnings.warn(f"{path}: announces {announced} frames, {n} decode; using these {n}", stacklevel=2)
     return n
 
-# %% ../nbs/01_data.ipynb #af4a058d
+# %% ../nbs/01_data.ipynb #ab85528e
 class Clip:
     """The frames of one recording, read when they are asked for.
 
@@ -145,6 +145,7 @@ class Clip:
     @cached_property
     def _source_len(self):
         return len(self.pixels) if self.pixels is not None else count_frames(self.path) if self.files is None else len(self.files)
+
     @cached_property
     def size(self):
         "(height, width) of the source's frames in pixels."
