@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IMAGES', 'VIDEOS', 'END_MARK', 'DDLError', 'to_channels', 'read_image', 'show_frames', 'natural_key', 'listing',
-           'image_frames', 'video_frames', 'count_frames', 'Clip', 'working_size', 'write_file', 'cache_dir', 'cached',
-           'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
+           'image_frames', 'video_frames', 'count_frames', 'Clip', 'prepare', 'working_size', 'write_file', 'cache_dir',
+           'cached', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
 # %% ../nbs/01_data.ipynb #8071bd9c
 import copy, hashlib, os, re, uuid, warnings
@@ -160,7 +160,17 @@ class Clip:
         if self._fps or self.path is None or self.files is not None: return self._fps
         return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS) or None
 
-# %% ../nbs/01_data.ipynb #20fddc0b
+# %% ../nbs/01_data.ipynb #688d20e5
+def prepare(frames,      # iterable of uint8 or uint16 (H, W) or (H, W, 1|3|4), red first
+            size=None,   # (height, width); as they are by default
+            channels=3): # 3 or 1
+    "Frames as uint8 (height, width, channels), shrunk by averaging areas."
+    for frame in frames:
+        frame = to_channels(frame, channels)
+        if size and tuple(size) != frame.shape[:2]:
+            frame = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA).reshape(*size, channels)
+        yield frame
+
 @patch
 def __len__(self: Clip): return (self._source_len if self.last is None else self.last) - self.first
 
@@ -173,13 +183,12 @@ def width(self: Clip): return self.size[1]
 @patch
 def frames(self: Clip, size=None, channels=3, start=0):
     "Iterate over frames as uint8 (height, width, channels), shrunk to `size` = (height, width) by averaging areas."
-    for i, frame in enumerate(self.raw(start), start):
-        if frame.shape[:2] != tuple(self.size):
-            raise DDLError(f"{self.path or self.name}: frame {i} is {frame.shape[0]}x{frame.shape[1]}, the first one {self.height}x{self.width}; one clip has one size")
-        frame = to_channels(frame, channels)
-        if size and tuple(size) != frame.shape[:2]:
-            frame = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA).reshape(*size, channels)
-        yield frame
+    def one_size():
+        for i, frame in enumerate(self.raw(start), start):
+            if frame.shape[:2] != tuple(self.size):
+                raise DDLError(f"{self.path or self.name}: frame {i} is {frame.shape[0]}x{frame.shape[1]}, the first one {self.height}x{self.width}; one clip has one size")
+            yield frame
+    return prepare(one_size(), size, channels)
 
 @patch
 def array(self: Clip, size=None, channels=3):
