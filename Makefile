@@ -1,9 +1,9 @@
-# make demo | test | lab | readme: each sets up .venv when it is missing; nothing but Python, git and make is needed.
+# make demo | test | lab | bench | bench-full | readme: each sets up .venv when it is missing; nothing but Python, git and make is needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 BIN := .venv/bin
 export DDL_DATA := $(abspath $(or $(DDL_DATA),data))
 
-.PHONY: demo test lab readme
+.PHONY: demo test lab bench bench-full readme
 
 demo: .venv/ready
 	$(BIN)/ddl demo --out demo
@@ -15,6 +15,12 @@ test: .venv/ready
 	$(BIN)/nbdev_test --n_workers 2 --timing
 	$(BIN)/python tools/check_sync.py
 	$(BIN)/python -m pytest tests -q
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/bench.py
+
+bench-full: .venv/ready
+	$(BIN)/python benchmarks/bench.py --full
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb

@@ -32,8 +32,9 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={
-        "dev": cfg["dev_requirements"].split(),
+        "dev": (cfg["dev_requirements"] + " " + cfg["deploy_requirements"]).split(),   # the notebooks test the exports too
         "detect": cfg["detect_requirements"].split(),
+        "deploy": cfg["deploy_requirements"].split(),
     },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

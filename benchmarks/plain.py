@@ -73,12 +73,30 @@ def score(model, files, size, channels, batch):
     return np.array(scores)
 
 
+def draw(clips, tracks, T, size, channels, rng):
+    "One training window, drawn at random: frames (c, T, H, W), decoded now, and the mask (1, T, H, W) of one object that is in all of them."
+    name = rng.choice(list(clips), p=np.array([len(f) for f in clips.values()]) / sum(len(f) for f in clips.values()))
+    files = clips[name]
+    t = rng.integers(T // 2, len(files) - T // 2)
+    X, M = window(files, t, T, size, channels), torch.zeros(1, T, *size)
+    H, W = cv2.imread(str(files[0])).shape[:2]
+    here = [tracks.get((name, i), {}) for i in range(t - T // 2, t + T // 2 + 1)]
+    if common := sorted(set.intersection(*map(set, here))):
+        k = rng.choice(common)
+        for m, boxes in zip(M[0], here):
+            x1, y1, x2, y2 = boxes[k]
+            m[int(y1 * size[0] / H):int(np.ceil(y2 * size[0] / H)), int(x1 * size[1] / W):int(np.ceil(x2 * size[1] / W))] = 1
+    return X, M
+
+
 def loss(model, X, M, A, sigma, lam=.01, eps=1e-6):
-    "L_recon + lambda L_dist for windows X with masks M and noise A, as the published code reads it."
+    "L_recon + lambda L_dist for windows X with masks M and noise A, as the published code reads it: two forward passes."
     middle, c = model.window // 2, X.shape[1]
-    norm = lambda d: d.square().sum(1).sqrt() / c ** .5
-    recon = norm(X[:, :, middle] - model(X)).mean()
+    recon = (torch.linalg.vector_norm(X[:, :, middle] - model(X), dim=1) / c ** .5).mean()
     XA = (1 - M) * X + M * ((1 - sigma) * X + sigma * A)
     y, mask = model(XA), M[:, 0, middle]
-    ratio = (norm(X[:, :, middle] - y) + eps) / (norm(XA[:, :, middle] - y) + eps)
-    return recon + lam * ((mask * ratio).sum((1, 2)) / mask.sum((1, 2))).mean()
+    P = torch.linalg.vector_norm(X[:, :, middle] - y, dim=1) / c ** .5
+    N = torch.linalg.vector_norm(XA[:, :, middle] - y, dim=1) / c ** .5
+    pixels = mask.sum((1, 2))
+    ratios = (mask * (P + eps) / (N + eps)).sum((1, 2)) / pixels.clamp(min=1)
+    return recon + lam * ratios.sum() / (pixels > 0).sum().clamp(min=1)

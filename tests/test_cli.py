@@ -191,10 +191,10 @@ def test_an_existing_folder_called_plaza_wins(tmp_path, monkeypatch):
     os.rename("plaza", "square")
     assert call("info", "plaza").works().out == built_in
 
-@pytest.mark.parametrize("command", [None, "demo", "fit", "score", "evaluate", "info"])
+@pytest.mark.parametrize("command", [None, "demo", "fit", "score", "evaluate", "export", "info"])
 def test_help(command):
     shown = call(*([command] if command else []), "--help").works().out
-    expected = {None: ["demo", "fit", "score", "evaluate", "info"], "demo": ["--out", "--seed"], "score": ["MODEL", "SOURCE", "--out", "--video", "--maps"],
+    expected = {None: ["demo", "fit", "score", "evaluate", "export", "info"], "demo": ["--out", "--seed"], "score": ["MODEL", "SOURCE", "--out", "--video", "--maps"],
                 "fit": ["SOURCE", "--out", "--regime", "--arch", "--latent", "--height", "--width", "--window", "--channels", "--ratio", "--epochs", "--minutes",
-                        "--objects", "--anomaly-weight", "--seed", "--scene", "--jobs", "--resume"], "evaluate": ["SCORES", "SOURCE"], "info": ["WHAT"]}[command]
+                        "--objects", "--anomaly-weight", "--seed", "--scene", "--jobs", "--resume"], "evaluate": ["SCORES", "SOURCE"], "export": ["MODEL", "--to", "--int8", "--out"], "info": ["WHAT"]}[command]
     for word in expected: assert word.lower() in shown.lower(), word

@@ -14,13 +14,23 @@ NOTEBOOKS = Path(__file__).parent.parent/"nbs"
 STAND_INS = {  # notebook -> (text in the heavy cell, what is run instead)
     "08_scoring": ("trainer.run(", "size, first, last = (48, 64), 20, 30\n"
                                    "clip = Clip(np.random.default_rng(1).integers(0, 256, (40, *size, 3), dtype=np.uint8), '01')\n"
-                                   "torch.manual_seed(0); model = C3DSU(latent=8).eval()")}
+                                   "torch.manual_seed(0); model = C3DSU(latent=8).eval()"),
+    "10_detector": ("Detector.fit(scene, Settings", "from ddl_nb.data import Clip, Scene\n"
+                    "folder, g = Path(tempfile.mkdtemp()), np.random.default_rng(1)\n"
+                    "def noise(name, levels): return Clip(np.stack([(x * g.integers(0, 256, (128, 192, 3))).astype(np.uint8) for x in levels]), name)\n"
+                    "a, b = noise('a', np.linspace(.2, 1, 300) * (np.arange(300) % 9 != 4)), noise('b', g.random(120))\n"      # scores that rise, with spikes; scores that jump
+                    "scene = Scene('noise', [a], [b], kinds={'b': [('cart', 20, 30)]})\n"
+                    "torch.manual_seed(0); settings = Settings('recon', height=48, latent=16)\n"
+                    "detector = Detector(settings.model().eval(), settings, (48, 72), {}, [['a', 270, 30]], 'plaza')\n"
+                    "detector.measure([a.part(270, 300)]); detector.save(folder/'model.safetensors')")}
 
 MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     # losses
-    ("06_losses", "dim=1) / a.shape[1] ** .5", "dim=1)", "black, white = "),                                      # sqrt(c) dropped
-    ("06_losses", "vector_norm(a - b,", "vector_norm(a + b,", "black, white = "),
-    ("06_losses", "vector_norm(a - b, dim", "vector_norm(a - b, 1, dim", "black, white = "),                      # another norm
+    ("06_losses", ".sqrt() / a.shape[1] ** .5", ".sqrt()", "black, white = "),                                    # sqrt(c) dropped
+    ("06_losses", "(a - b).square()", "(a + b).square()", "black, white = "),
+    ("06_losses", "(a - b).square().sum(dim=1)", "(a - b).abs().sum(dim=1).square()", "black, white = "),         # another norm
+    ("06_losses", ".clamp(min=1e-30)", "", "black, white = "),                                                    # no derivative at 0
+    ("06_losses", ".clamp(min=1e-30)", ".clamp(min=1e-12)", "black, white = "),                                   # none near 0 either
     ("06_losses", "distance(target, reconstruction).mean()", "distance(target, reconstruction).sum()", "test_close(reconstruction_loss(a, b)"),
     ("06_losses", "P, N = distance(target, reconstruction), distance(pseudo, reconstruction)",
                   "N, P = distance(target, reconstruction), distance(pseudo, reconstruction)", "for ratio, naive in"),
@@ -47,12 +57,12 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     # models
     ("04_models", "F.relu(self.batch_norm_1(x))", "self.batch_norm_1(x)", "def block_loop"),
     ("04_models", "else F.relu(self.batch_norm_2(x))", "else self.batch_norm_2(x)", "def block_loop"),
-    ("04_models", "self.convs], dim=1)", "self.convs][::-1], dim=1)", "def block_loop"),                          # heads in another order
+    ("04_models", "x = torch.cat([conv(x) for conv in self.convs]", "x = torch.cat([conv(x) for conv in self.convs[::-1]]", "def block_loop"),      # heads in another order
     ("04_models", "padding=k // 2)", "padding=k // 2, padding_mode='reflect')", "def block_loop"),
     ("04_models", "[self.conv_1(x), skip_3]", "[skip_3, self.conv_1(x)]", "def unet_loop"),
     ("04_models", "[self.conv_3(x), skip_1]", "[skip_1, self.conv_3(x)]", "def unet_loop"),
     ("04_models", "torch.sigmoid(self.conv_4(x))", "torch.tanh(self.conv_4(x))", "def unet_loop"),
-    ("04_models", 'mode="replicate"', 'mode="reflect"', "any size, padded and cropped"),
+    ("04_models", '-H % 16), mode="replicate"', '-H % 16), mode="reflect"', "any size, padded and cropped"),
     ("04_models", "(0, -W % 16, 0, -H % 16)", "(-W % 16, 0, -H % 16, 0)", "any size, padded and cropped"),        # the wrong side
     ("04_models", "x.transpose(1, 2).reshape(B * n", "x.reshape(B * n", "any size, padded and cropped"),          # channels and time mixed
     ("04_models", "latent % 8", "latent % 4", "any size, padded and cropped"),
@@ -64,13 +74,45 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("04_models", "n < self.window:", "n < self.window - 1:", "any size, padded and cropped"),
     ("04_models", "layer.weight[0].numel()", "layer.weight.numel()", "# by hand: the 3x3"),
     ("04_models", "kernels=(3, 5, 7)):\n        check_window", "kernels=(3, 5, 5)):\n        check_window", "conv_1.convs[i].kernel_size"),
+    # models, folded
+    ("04_models", "norm.bias - norm.running_mean * scale", "norm.bias + norm.running_mean * scale", "# 9 frames in four pieces"),
+    ("04_models", "(norm.running_var + norm.eps).sqrt()", "(norm.running_var + norm.eps)", "# 9 frames in four pieces"),
+    ("04_models", "norm.running_var + norm.eps", "norm.running_var + 1e-3", "# 9 frames in four pieces"),
+    ("04_models", "(bias * scale + shift)", "(bias + shift)", "# 9 frames in four pieces"),
+    ("04_models", "(weight.transpose(0, -1) * scale)", "weight.transpose(0, -1)", "# 9 frames in four pieces"),
+    ("04_models", "torch.kron(weight, torch.eye(4)[..., None, None])", "torch.kron(torch.eye(4)[..., None, None], weight)", "# 9 frames in four pieces"),
+    ("04_models", "bias = torch.kron(weight, torch.eye(4)[..., None, None]), bias.repeat_interleave(4)", "bias = torch.kron(weight, torch.eye(4)[..., None, None]), bias.repeat(4)", "# 9 frames in four pieces"),
+    ("04_models", "scale, shift = scale.repeat_interleave(4), shift.repeat_interleave(4)", "scale, shift = scale.repeat(4), shift.repeat(4)", "# 9 frames in four pieces"),
+    ("04_models", "[(largest - w.shape[-1]) // 2] * 4", "[0, largest - w.shape[-1]] * 2", "# 9 frames in four pieces"),                  # zeros on one side only
+    ("04_models", "weight.view(len(weight), -1, 2, 2)", "weight.view(len(weight), 2, 2, -1).permute(0, 3, 1, 2)", "# 9 frames in four pieces"),
+    ("04_models", "weight.view(len(weight), -1, 2, 2)", "weight.view(len(weight), -1, 2, 2).mT", "# 9 frames in four pieces"),           # rows for columns
+    ("04_models", "conv.weight.permute(2, 0, 1, 3, 4)", "conv.weight.flip(2).permute(2, 0, 1, 3, 4)", "# 9 frames in four pieces"),      # time runs back
+    ("04_models", "F.pad(conv.bias, (conv.out_channels * (self.window - 1), 0))", "conv.bias.repeat(self.window)", "# 9 frames in four pieces"),    # the bias T times
+    ("04_models", "p[:, k:k + n, k] for k", "p[:, k:k + n, T - 1 - k] for k", "# 9 frames in four pieces"),
+    ("04_models", "p[:, k:k + n, k] for k", "p[:, T - 1 - k:T - 1 - k + n, k] for k", "# 9 frames in four pieces"),
+    ("04_models", "unflatten(2, (T, -1))", "unflatten(2, (-1, T)).transpose(2, 3)", "# 9 frames in four pieces"),
+    ("04_models", "torch.cat([block(x), skip], dim=1)", "torch.cat([skip, block(x)], dim=1)", "# 9 frames in four pieces"),
+    ("04_models", "p[len(x):] for p", "p[:len(p) - len(x)] for p", "# 9 frames in four pieces"),                                         # the older past is kept
+    ("04_models", "if not self.last: x = F.relu_(x)", "x = F.relu_(x)", "# 9 frames in four pieces"),
+    ("04_models", "(0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16)", "(-x.shape[-1] % 16, 0, -x.shape[-2] % 16, 0)", "# 9 frames in four pieces"),      # the wrong side
+    ("04_models", '-x.shape[-2] % 16), mode="replicate"', "-x.shape[-2] % 16)", "# 9 frames in four pieces"),                            # zeros
     # scoring
-    ("08_scoring", "X[:, :, half:X.shape[2] - half]", "X[:, :, :X.shape[2] - 2 * half]", "# the plain way: one window"),  # compared with the frame before
-    ("08_scoring", "buffer[len(new):]", "buffer[len(new) - 1:]", "# the plain way: one window"),
-    ("08_scoring", "is not None: yield from [frame] * times", "is not None: yield from [frame] * (times - 1)", "# the plain way: one window"),
+    ("08_scoring", "distance(targets[:len(X)], Y)", "distance(targets[-len(X):], Y)", "# the plain way: one window"),         # compared with the frame after
+    ("08_scoring", "held = targets[len(X):]", "held = targets[:half]", "# the plain way: one window"),
+    ("08_scoring", "if held is None else held, X])", ", X])", "# the plain way: one window"),                                 # forgotten from chunk to chunk
+    ("08_scoring", "Y, past = model.step(X, past)", "Y, _ = model.step(X, past)", "# the plain way: one window"),
+    ("08_scoring", "Y)[skip:]", "Y)[:max(0, len(X) - skip)]", "# the plain way: one window"),                                 # the last ones are dropped, not the first
+    ("08_scoring", "queue.Queue(1)", "queue.Queue()", "# no longer wanted: it stops"),                                        # reads the whole file at once
+    ("08_scoring", "finally: stop.set()", "finally: pass", "# no longer wanted: it stops"),                                   # the thread waits for ever
+    ("08_scoring", "if error: raise error", "if error: return", "# no longer wanted: it stops"),
+    ("08_scoring", "ready.get(timeout=patience)", "ready.get()", "# no longer wanted: it stops"),
+    ("08_scoring", "after frame {count - 1}", "after frame {count}", "# no longer wanted: it stops"),
+    ("08_scoring", "is not None: yield from [frame] * times", "is not None: yield from [frame] * (times - 1)", 'list(repeat_edges("abc", 2))'),
     ("08_scoring", "range(0, side - patch + 1, stride)", "range(1, side - patch + 1, stride)", "# the last pixel is in a patch"),
     ("08_scoring", "patch, stride).amax((1, 2))", "patch, stride).mean((1, 2))", "# the last pixel is in a patch"),
-    ("08_scoring", "F.avg_pool2d(maps[:, None].float()", "F.max_pool2d(maps[:, None].float()", "# the last pixel is in a patch"),
+    ("08_scoring", "(from_start < patch)", "(from_start <= patch)", "# the last pixel is in a patch"),
+    ("08_scoring", "(from_start >= 0)", "(from_start > 0)", "# the last pixel is in a patch"),
+    ("08_scoring", ".float() / patch", ".float() / stride", "# the last pixel is in a patch"),
     ("08_scoring", "stride), side - patch}", "stride)}", "(37, 21, 53, 37)"),                                     # the remainder left out
     ("08_scoring", "means.argmax()", "means.argmin()", "(37, 21, 53, 37)"),
     ("08_scoring", "torch.maximum(", "torch.minimum(", "at these sizes their patches are a subset"),
@@ -82,6 +124,24 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("08_scoring", "frame * (1 - alpha) + colours * alpha", "frame * alpha + colours * (1 - alpha)", "# nothing strange, nothing changed"),
     ("08_scoring", "colour = (230, 120, 0) if score > threshold", "colour = (230, 120, 0) if score < threshold", "# nothing strange, nothing changed"),
     ("08_scoring", "cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)", "frame", "back = Clip("),                            # red and blue swapped
+    # detector
+    ("10_detector", 'self.scale["0.99"]', 'self.scale["0.95"]', "test_close(detector.threshold"),
+    ("10_detector", "scores.append(smooth(_frame_scores(watch())))", "scores.append(_frame_scores(watch()))", "test_close(detector.threshold"),
+    ("10_detector", "np.quantile(np.concatenate(scores), q)", "np.quantile(np.concatenate(scores), 1 - q)", "test_close(detector.threshold"),
+    ("10_detector", "if not all(w.isfinite().all()", "if not all(w.ndim >= 0", 'contains="not finite")'),
+    ("10_detector", "recent.append(recent[-1])", "recent.append(recent[0])", "# 8 frames later"),                    # the end of a stream
+    ("10_detector", "recent.extend([score] *", "recent.extend([0. if frame == 0 else score] *", "# 8 frames later"), # its start
+    ("10_detector", "(half + 1 if frame == 0 else 1)", "(half if frame == 0 else 1)", "# 8 frames later"),
+    ("10_detector", "yield frame - half, recent[half], float(np.median(recent))", "yield frame - half, recent[half], float(np.mean(recent))", "# 8 frames later"),
+    ("10_detector", "yield frame + later - half,", "yield frame - half,", "# 8 frames later"),
+    ("10_detector", "maps[i] = m", "maps[i] = m / 2", "# 8 frames later"),
+    ("10_detector", "pictures.popleft()", "pictures.pop()", "# 8 frames later"),
+    ("10_detector", "repeat_edges(until_error(), self.model.window // 2)", "repeat_edges(list(until_error()), self.model.window // 2)", "# a frame ahead for T = 3"),     # waits for the end
+    ("10_detector", "if frame.shape != shape:", "if frame.shape[1:] != shape[1:]:", "# what arrived before the error, and the error"),
+    ("10_detector", "if frame.shape != shape:", "if frame.shape[:2] != shape[:2]:", "# what arrived before the error, and the error"),
+    ("10_detector", "errors.append(e)", "raise", "# what arrived before the error, and the error"),                           # what had arrived is lost
+    ("10_detector", "if errors: raise errors[0]", "pass", "# what arrived before the error, and the error"),
+    ("10_detector", "self.settings.channels), patience)", "self.settings.channels))", "# what arrived before the error, and the error"),
     # metrics
     ("09_metrics", 'high, "left") + np', 'high, "right") + np', "# many ties"),                                  # a tie is a win
     ("09_metrics", "won(scores[labels == 1], scores[labels == 0])", "won(scores[labels == 0], scores[labels == 1])", "# many ties"),

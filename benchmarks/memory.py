@@ -1,0 +1,94 @@
+"""Resident memory over time of one job in a process of its own: python benchmarks/memory.py training | hour [--fps 25] | soak [--frames 100000].
+
+training: a few dozen steps at the default size. hour: an hour of video from a file, scored. soak: a stream that does not end.
+Prints one JSON object: the resident memory, sampled, in MiB, its peak, and how much it grew in the second half.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+SAMPLES = 200
+
+
+def measure(job, **options):
+    "Run a job in a fresh process; returns its record."
+    arguments = [str(x) for k, v in options.items() for x in (f"--{k}", v)]
+    done = subprocess.run([sys.executable, __file__, job, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    record = json.loads(done.stdout.splitlines()[-1])
+    print(f"memory, {job}: peak {record['peak_mib']:.0f} MiB, grew by {record['growth_mib']:.0f} MiB in the second half, {record['seconds']:.0f} s", flush=True)
+    return record
+
+
+def scene_frames():
+    "Frames of the plaza, over and over."
+    from ddl_nb.plaza import plaza
+    frames = plaza(train_clips=1, test_clips=0).train[0].array()
+    while True: yield from frames
+
+
+def detector():
+    from ddl_nb.detector import Detector
+    return Detector.load(Path(__file__).parent / "plaza.safetensors")
+
+
+def training():
+    from ddl_nb.plaza import plaza
+    from ddl_nb.training import Settings, Trainer
+    trainer = Trainer(plaza(), Settings(epochs=.7))
+    return lambda: trainer.run(progress=False)
+
+
+def hour(fps, folder):
+    from itertools import islice
+    from ddl_nb.data import Clip
+    from ddl_nb.scoring import write_video
+    file, d = Path(folder) / "hour.mp4", detector()
+    write_video(file, islice(scene_frames(), 3600 * fps), fps)
+    return lambda: d.score(Clip(file))
+
+
+def soak(frames, latency):
+    from itertools import islice
+    d, given = detector(), {}
+    def source():
+        for i, f in enumerate(islice(scene_frames(), frames)): given[i] = time.perf_counter(); yield f
+    def run():
+        before = time.perf_counter()
+        for m in d.stream(source()):
+            if m.smoothed is None: latency.append((time.perf_counter() - before) * 1e3); before = time.perf_counter()
+    return run
+
+
+def main():
+    import numpy as np
+    import psutil
+    parser = argparse.ArgumentParser()
+    parser.add_argument("job", choices=["training", "hour", "soak"])
+    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--frames", type=int, default=100_000)
+    options = parser.parse_args()
+    latency = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = {"training": training, "hour": lambda: hour(options.fps, folder), "soak": lambda: soak(options.frames, latency)}[options.job]()
+        process, mib, stop = psutil.Process(), [], threading.Event()
+        def sample():
+            while not stop.wait(.1): mib.append(process.memory_info().rss / 2**20)
+        watcher = threading.Thread(target=sample); watcher.start()
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        stop.set(); watcher.join()
+    half, tail = mib[len(mib) // 2:len(mib) * 5 // 8], mib[len(mib) * 7 // 8:]
+    thin = mib[::max(1, len(mib) // SAMPLES)]
+    record = dict(peak_mib=max(mib), growth_mib=float(np.median(tail) - np.median(half)), seconds=seconds, mib=[round(m, 1) for m in thin])
+    if latency: record["latency_ms"] = dict(median=float(np.median(latency)), p99=float(np.quantile(latency, .99)), max=float(max(latency)), frames=len(latency))
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()
