@@ -35,6 +35,7 @@ setup(
         "dev": (cfg["dev_requirements"] + " " + cfg["deploy_requirements"]).split(),   # the notebooks test the exports too
         "detect": cfg["detect_requirements"].split(),
         "deploy": cfg["deploy_requirements"].split(),
+        "cluster": cfg["cluster_requirements"].split(),
     },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

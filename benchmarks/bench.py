@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from training_auc import boxes_by_frame, write_jpeg
 
-from ddl_nb.cli import provenance, write_json
+from ddl_nb.ablations import provenance, write_json
 from ddl_nb.data import Clip
 from ddl_nb.detector import Detector
 from ddl_nb.layouts import open_source

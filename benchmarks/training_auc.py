@@ -15,7 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain
-from ddl_nb.cli import provenance
+from ddl_nb.ablations import provenance
 from ddl_nb.data import Clip
 from ddl_nb.detector import Detector
 from ddl_nb.metrics import frame_auc

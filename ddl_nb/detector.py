@@ -96,10 +96,10 @@ def score(self: Detector, clip, keep=None):  # a `Clip`; a .npy file to keep the
 
 # %% ../nbs/10_detector.ipynb #ff86509f
 @patch(cls_method=True)
-def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=True):
+def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=True, watch=None):
     "Train on a scene and measure its score scale; with `out`, checkpoints and `model.safetensors` go to that folder."
     trainer = Trainer(scene, settings or Settings(), out, resume)
-    model = trainer.run(progress)
+    model = trainer.run(progress, watch)
     held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
     detector = cls(model, trainer.settings, tuple(trainer.size), {}, held_out, scene.name)
     detector.measure(trainer.held_out or scene.train)

@@ -289,14 +289,15 @@ def _recognise(path, deeper=True):
     inside = [s for f in folders(path) if (s := _recognise(f, False))] if deeper and path.is_dir() else []
     return Source(path.name, " + ".join(dict.fromkeys(s.layout for s in inside)), sum((s.scenes for s in inside), [])) if inside else None
 
-def open_source(source,  # a dataset's folder, a folder of videos or images, a video file, or 'plaza'; 'builtin:plaza' where a folder of that name is in the way
+def open_source(source,  # a dataset's folder, a folder of videos or images, a video file, each here or in $DDL_DATA, or 'plaza'; 'builtin:plaza' where a folder of that name is in the way
                 seed=0): # of the plaza
     "Recognise a source and open its clips; nothing is decoded yet. A `DDLError` where it is missing, empty or not recognised."
     path = Path(source).expanduser()
     if str(source) == "builtin:plaza" or str(source) == "plaza" and not path.exists():
         from ddl_nb.plaza import plaza
         return Source("plaza", "plaza", [plaza(seed)])
-    if not path.exists(): raise DDLError(f"{source}: no such file or folder; a source is a dataset's folder, a folder of videos, a video file, or the word plaza")
+    if not path.exists(): path = Path(os.environ.get("DDL_DATA", "data"))/path
+    if not path.exists(): raise DDLError(f"{source}: no such file or folder, nor in the folder that DDL_DATA names; a source is a dataset's folder, a folder of videos, a video file, or the word plaza")
     found = _recognise(Path(os.path.abspath(path)))
     if path.is_dir() and not any(path.iterdir()): raise DDLError(f"{source}: the folder is empty; looked for {KNOWN}")
     if not found: raise DDLError(f"{source}: nothing recognised here; looked for {KNOWN}")

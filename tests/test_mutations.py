@@ -156,7 +156,7 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("09_metrics", "following = now if after is None else after", "following = previous if after is None else after", "steps = Clip("),
     ("09_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table + won_by_clip(other, labels)[0]", "lucky = "),
     ("09_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table - won_by_clip(other, labels)[0][::-1]", "lucky = "),    # not paired
-    ("09_metrics", "((times @ table) * times)", "((times @ table) * times[::-1])", "lucky = "),                   # two draws, not one
+    ("09_metrics", "table, times, times)[pairs", "table, times, times[::-1])[pairs", "lucky = "),                   # two draws, not one
     ("09_metrics", "np.quantile(values, (.025, .975)) if", "np.quantile(values, (.05, .95)) if", "lucky = "),
     ("09_metrics", "(times @ odd) * (times @ calm)", "odd.sum() * (times @ calm)", "lucky = "),
     ("09_metrics", "np.arange(len(y[name])) <= last", "np.arange(len(y[name])) < last", "kind_scores = "),
