@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['provenance', 'write_json', 'fit_scene', 'show_warning', 'side_by_side', 'read_grid', 'pairs_won', 'labels_of',
-           'evaluate_run', 'run_cell', 'collect', 'reference', 'ablate']
+           'evaluate_run', 'run_cell', 'collect', 'reference', 'ablate', 'paired']
 
-# %% ../nbs/11_ablations.ipynb #f3ef0b8e
+# %% ../nbs/11_ablations.ipynb #ebccacbd
 import json, os, platform, shlex, signal, sys, tempfile, threading, time, tomllib, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
@@ -23,11 +23,11 @@ from tqdm.auto import tqdm
 
 from .data import DDLError, load_masks, working_size, write_file
 from .detector import Detector
-from .metrics import MEASURES, baseline_scores, floors, raw_and_smoothed, report, smooth_clips, won_by_clip
+from .metrics import MEASURES, baseline_scores, floors, raw_and_smoothed, report, resample, smooth_clips, won_by_clip
 from .tracks import background
 from .training import Interrupt, Settings
 
-# %% ../nbs/11_ablations.ipynb #f2298d10
+# %% ../nbs/11_ablations.ipynb #b397c1df
 def provenance(started):  # `time.perf_counter()` at the start
     "Where figures come from: command, versions, machine, threads and seconds."
     try: cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
@@ -40,7 +40,7 @@ def provenance(started):  # `time.perf_counter()` at the start
 def write_json(path, content):  # a file; anything JSON can hold
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
-# %% ../nbs/11_ablations.ipynb #31ac0bc3
+# %% ../nbs/11_ablations.ipynb #79e71340
 def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Settings`, a folder; options of `Detector.fit`
     "Train on one scene; writes model.safetensors, training.csv, checkpoint.pt and run.json to `out`."
     started = time.perf_counter()
@@ -50,15 +50,15 @@ def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Sett
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), scale=detector.scale, held_out=detector.held_out))
     return detector
 
-# %% ../nbs/11_ablations.ipynb #bec53abd
+# %% ../nbs/11_ablations.ipynb #cc238901
 def show_warning(message, *_, **__): print(f"ddl: warning: {message}", file=sys.stderr)
 
-def _guarded(i, function, *args):
+def _guarded(function, *args):
     warnings.showwarning = show_warning
     main = threading.current_thread() is threading.main_thread()              # Dask runs calls in other threads
     if main: signal.signal(signal.SIGINT, signal.default_int_handler)
-    try: return i, function(*args), None
-    except (KeyboardInterrupt, DDLError, OSError) as e: return i, None, e
+    try: return function(*args), None
+    except (KeyboardInterrupt, DDLError, OSError) as e: return None, e
     finally:
         if main: signal.signal(signal.SIGINT, signal.SIG_IGN)                 # a process that waits for work has nothing to interrupt
 
@@ -77,25 +77,17 @@ def _backend(name):
 def side_by_side(function,        # any that can be sent to another process
                  arguments,       # one tuple a call
                  jobs,            # processes
-                 backend="loky",  # or "ray" or "dask"
-                 done=None):      # is called after each call that has ended, whichever it is
+                 backend="loky"): # or "ray" or "dask"
     "The results of all calls, in order. An error, or Ctrl-C, lets the calls beside it come to their own end first."
-    if jobs == 1 and backend == "loky": return [_then(function(*a), done) for a in arguments]
-    results = {}
+    if jobs == 1 and backend == "loky": return [function(*a) for a in arguments]
     with Interrupt() as stop, _backend(backend):
-        calls = (joblib.delayed(_guarded)(i, function, *a) for i, a in enumerate(arguments) if not stop)
-        for i, result, problem in joblib.Parallel(n_jobs=jobs, pre_dispatch="n_jobs", batch_size=1, return_as="generator_unordered")(calls):
-            results[i] = _then((result, problem), done)
+        results = joblib.Parallel(n_jobs=jobs, pre_dispatch="n_jobs", batch_size=1)(joblib.delayed(_guarded)(function, *a) for a in arguments if not stop)
     if stop: raise KeyboardInterrupt
-    for _, problem in results.values():
+    for _, problem in results:
         if problem: raise problem
-    return [results[i][0] for i in sorted(results)]
+    return [result for result, _ in results]
 
-def _then(result, done):
-    if done: done()
-    return result
-
-# %% ../nbs/11_ablations.ipynb #fc185dab
+# %% ../nbs/11_ablations.ipynb #3a7d33a5
 def read_grid(path):  # a TOML file
     "(source, {run's name: `Settings`}): every combination of the values in [grid], for every seed."
     try: grid = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -119,7 +111,7 @@ def read_grid(path):  # a TOML file
         except TypeError as e: raise wrong(f"a setting has a value of the wrong kind: {chosen}") from e
     return source, runs
 
-# %% ../nbs/11_ablations.ipynb #4edf6f85
+# %% ../nbs/11_ablations.ipynb #06b6662a
 def pairs_won(scores, labels):  # clip name -> (n,), as in `won_by_clip`
     "{raw, smoothed}: the tables of `won_by_clip` as lists."
     return {how: won_by_clip(s, labels)[0].tolist() for how, s in (("raw", scores), ("smoothed", smooth_clips(scores)))}
@@ -142,7 +134,7 @@ def evaluate_run(detector,  # a `Detector`
         maps, masks = {n: np.load(f, mmap_mode="c") for n, f in keep.items()}, {n: load_masks(scene.masks[n], detector.size) for n in keep if n in scene.masks}
         return report(scores, labels, kinds=scene.kinds, maps=maps, masks=masks) | dict(won=pairs_won(scores, labels))
 
-# %% ../nbs/11_ablations.ipynb #e1a6aa94
+# %% ../nbs/11_ablations.ipynb #313403b2
 def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the run's folder, threads to use
     "One run of a grid: trains, or goes on where it was stopped, evaluates, and writes record.json. A run that has its record is left alone."
     folder, started = Path(folder), time.perf_counter()
@@ -160,7 +152,7 @@ def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the ru
     write_json(folder/"record.json", dict(settings=vars(settings), steps=len(history), training_seconds=round(float((targets / history.targets_per_second).sum()), 1),
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), run=provenance(started)) | result)
 
-# %% ../nbs/11_ablations.ipynb #256d8014
+# %% ../nbs/11_ablations.ipynb #22896c30
 def _share(folder):
     "How much of a run is done, from 0 to 1."
     if (folder/"record.json").exists(): return 1.
@@ -168,34 +160,41 @@ def _share(folder):
     except (OSError, ValueError): return 0.
     return .99 * step / steps
 
+def collect(out, names):  # the grid's folder, its runs' names
+    """From the records of the finished runs write runs.csv, one line a run, history.csv, the losses and the weight over training, averaged
+    to a hundred rows a run, and won.json, the tables of pairs. Returns the first."""
+    records = {n: json.loads((out/"runs"/n/"record.json").read_text()) for n in names if (out/"runs"/n/"record.json").exists()}
+    def line(name, r):
+        auc = {f"{m}_{how}": r["frame_auc"][m][how] for m in MEASURES for how in ("raw", "smoothed")}
+        return dict(run=name) | r["settings"] | auc | {k: r.get(k) for k in ("pixel_auc", "rbdc", "tbdc")} | {k: r[k] for k in ("anomaly_weight", "steps", "training_seconds")} \
+            | {f"version_{k}": v for k, v in r["run"]["versions"].items()} | r["run"]["machine"] | dict(command=r["run"]["command"])
+    def path(name):
+        h = pd.read_csv(out/"runs"/name/"training.csv", usecols=["step", "recon", "dist", "anomaly_weight"])
+        return h.groupby(np.arange(len(h)) * 100 // len(h)).mean().assign(run=name)
+    table = pd.DataFrame([line(n, r) for n, r in records.items()])
+    write_file(out/"runs.csv", table.to_csv(index=False, float_format="%.6f"))
+    write_file(out/"history.csv", pd.concat([pd.DataFrame(), *map(path, records)]).to_csv(index=False, float_format="%.6g"))
+    write_file(out/"won.json", json.dumps({n: r["won"] for n, r in records.items()}) + "\n")
+    return table
+
 @contextmanager
-def _progress(name, folders, every=1.):
-    "A bar for the whole grid, with the runs that are under way beside it."
-    stop = threading.Event()
-    with tqdm(total=len(folders), desc=name, bar_format="{desc}: {n:.2f} of {total} runs |{bar:20}| {elapsed}<{remaining} {postfix}") as bar:
-        bar.initial = bar.n = sum(map(_share, folders))                       # what an earlier call did says nothing of this one's pace
+def _progress(out, names, every=1.):
+    "A bar for the whole grid, with the runs that are under way beside it; each run that ends is collected."
+    stop, folders, finished = threading.Event(), [out/"runs"/n for n in names], None
+    with tqdm(total=len(folders), desc=out.name, bar_format="{desc}: {n:.2f} of {total} runs |{bar:20}| {elapsed}<{remaining} {postfix}") as bar:
+        bar.initial = sum(map(_share, folders))                               # what an earlier call did says nothing of this one's pace
         def look():
+            nonlocal finished
             shares = {f.name: _share(f) for f in folders}
-            bar.n = sum(shares.values())
+            bar.n, before, finished = sum(shares.values()), finished, sum(s == 1 for s in shares.values())
             bar.set_postfix_str("  ".join(f"{n} {s:.0%}" for n, s in shares.items() if 0 < s < 1))
+            if finished != before: collect(out, names)
         def watch():
             while not stop.wait(every): look()
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try: yield
         finally: stop.set(); watcher.join(); look()
-
-def collect(out, names):  # the grid's folder, its runs' names
-    "Write runs.csv, one line a finished run, and won.json, their tables of pairs, from the runs' records; returns the table."
-    records = {n: json.loads((out/"runs"/n/"record.json").read_text()) for n in names if (out/"runs"/n/"record.json").exists()}
-    def line(name, r):
-        auc = {f"{m}_{how}": r["frame_auc"][m][how] for m in MEASURES for how in ("raw", "smoothed")}
-        return dict(run=name) | r["settings"] | auc | {k: r.get(k) for k in ("pixel_auc", "rbdc", "tbdc")} | {k: r[k] for k in ("anomaly_weight", "steps", "training_seconds")} \
-            | {f"version_{k}": v for k, v in r["run"]["versions"].items()} | r["run"]["machine"] | dict(command=r["run"]["command"])
-    table = pd.DataFrame([line(n, r) for n, r in records.items()])
-    write_file(out/"runs.csv", table.to_csv(index=False, float_format="%.6f"))
-    write_file(out/"won.json", json.dumps({n: r["won"] for n, r in records.items()}) + "\n")
-    return table
 
 def reference(scene, settings, out):  # a `Scene`, `Settings`, the grid's folder
     "What every table needs beside it: floors and baselines without learning, at the size and with the channels of the runs; kept in reference.json."
@@ -214,14 +213,14 @@ def ablate(runs,            # run's name -> `Settings`
            backend="loky"): # or "ray" or "dask"
     """Make all runs of a grid that have no record yet, and go on with those that were stopped: the table of `collect`.
 
-    `out` gets runs.csv and won.json after each run, reference.json, and a folder runs/NAME for each run."""
+    `out` gets what `collect` writes after each run, reference.json, and a folder runs/NAME for each run."""
     out, jobs = Path(out), min(jobs or os.cpu_count(), len(runs))
     threads = max(1, os.cpu_count() // jobs)
     for name, settings in runs.items(): _same_run(out/"runs"/name/"record.json", settings)
     reference(scene, next(iter(runs.values())), out)
     folders = [out/"runs"/name for name in runs]
-    with _progress(out.name, folders):
-        side_by_side(run_cell, [(scene, s, f, threads) for s, f in zip(runs.values(), folders) if _share(f) < 1], jobs, backend, lambda: collect(out, runs))
+    with _progress(out, runs):
+        side_by_side(run_cell, [(scene, s, f, threads) for s, f in zip(runs.values(), folders) if _share(f) < 1], jobs, backend)
     return collect(out, runs)
 
 def _same_run(record, settings):
@@ -229,3 +228,11 @@ def _same_run(record, settings):
     saved = json.loads(record.read_text())["settings"]
     for name, value in json.loads(json.dumps(vars(settings))).items():
         if saved.get(name) != value: raise DDLError(f"{record}: that run had {name} = {saved.get(name)}, the grid says {value}; give another --out, or delete the run's folder")
+
+# %% ../nbs/11_ablations.ipynb #68851190
+def paired(a,     # tables of pairs won, one a seed: (s, k, k)
+           b,     # the same of what it is compared with; or one table, (k, k), of something without seeds; or 0
+           about, # what `reference` wrote
+           draws=1000):
+    "Micro AUC of a minus that of b, the mean over seeds, in points, with its 95 % interval, as `ddl_nb.metrics.resample` returns it."
+    return resample(np.asarray(a) - np.asarray(b), np.array(about["anomalous"]), np.array(about["normal"]), draws)

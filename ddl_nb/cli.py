@@ -290,7 +290,7 @@ def plot_training(histories, path):  # name -> table as in training.csv, a png f
 def main():
     "The console script: errors are one line, exit code 2 for misuse, 1 for a failure, 130 after Ctrl-C."
     warnings.showwarning = show_warning
-    message = "interrupted; what is written is whole, and ddl fit goes on from its checkpoint with --resume"
+    message = "interrupted; what is written is whole: ddl fit goes on from its checkpoint with --resume, ddl ablate when it is asked again"
     try: code = app(standalone_mode=False) or 0               # typer returns 130 after Ctrl-C
     except Misuse as e: message, code = str(e), 2
     except ClickException as e: message, code = f"{e.format_message().replace(chr(10), ' ')} See ddl --help.", 2

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IMAGES', 'VIDEOS', 'END_MARK', 'DDLError', 'to_channels', 'read_image', 'show_frames', 'natural_key', 'listing',
-           'image_frames', 'video_frames', 'count_frames', 'Clip', 'prepare', 'working_size', 'write_file', 'cache_dir',
-           'cached', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
+           'image_frames', 'video_frames', 'count_frames', 'Clip', 'prepare', 'working_size', 'find_data', 'write_file',
+           'cache_dir', 'cached', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
 # %% ../nbs/01_data.ipynb #8071bd9c
 import copy, hashlib, os, re, uuid, warnings
@@ -219,6 +219,12 @@ def working_size(size,         # (height, width) of the source
     for name, value in (("height", height), ("width", width)):
         if value is not None and (not isinstance(value, (int, np.integer)) or value < 16): raise DDLError(f"{name} must be a whole number of at least 16 pixels, not {value!r}")
     return height, width or max(16, round(height * size[1] / size[0] / 16) * 16)
+
+# %% ../nbs/01_data.ipynb #af1fd461
+def find_data(path):  # as somebody wrote it
+    "The path itself if there is such a file or folder, else the same below the folder that DDL_DATA names (`data` by default)."
+    path = Path(path).expanduser()
+    return path if path.exists() else Path(os.environ.get("DDL_DATA", "data"))/path
 
 # %% ../nbs/01_data.ipynb #86820b2f
 def write_file(path,   # where to

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
-from .data import IMAGES, VIDEOS, Clip, DDLError, Scene, listing, natural_key
+from .data import IMAGES, VIDEOS, Clip, DDLError, Scene, find_data, listing, natural_key
 
 # %% ../nbs/12_layouts.ipynb #29b7b63e
 def find(path,    # the folder to start from, or None
@@ -292,11 +292,10 @@ def _recognise(path, deeper=True):
 def open_source(source,  # a dataset's folder, a folder of videos or images, a video file, each here or in $DDL_DATA, or 'plaza'; 'builtin:plaza' where a folder of that name is in the way
                 seed=0): # of the plaza
     "Recognise a source and open its clips; nothing is decoded yet. A `DDLError` where it is missing, empty or not recognised."
-    path = Path(source).expanduser()
+    path = find_data(source)
     if str(source) == "builtin:plaza" or str(source) == "plaza" and not path.exists():
         from ddl_nb.plaza import plaza
         return Source("plaza", "plaza", [plaza(seed)])
-    if not path.exists(): path = Path(os.environ.get("DDL_DATA", "data"))/path
     if not path.exists(): raise DDLError(f"{source}: no such file or folder, nor in the folder that DDL_DATA names; a source is a dataset's folder, a folder of videos, a video file, or the word plaza")
     found = _recognise(Path(os.path.abspath(path)))
     if path.is_dir() and not any(path.iterdir()): raise DDLError(f"{source}: the folder is empty; looked for {KNOWN}")

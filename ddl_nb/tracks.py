@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 from trackers import OCSORTTracker
 
-from .data import DDLError, cached, check_window
+from .data import DDLError, cached, check_window, find_data
 
 # %% ../nbs/03_tracks.ipynb #c574ace7
 def background(clips,          # list of `Clip` of one scene
@@ -125,7 +125,7 @@ def find_tracks(clips,            # training clips of one scene
     elif how == "fasterrcnn":
         model = faster_rcnn()
         objects = pd.concat([faster_rcnn_objects(c, model) for c in clips])
-    else: objects = read_objects(how, clips)
+    else: objects = read_objects(find_data(how), clips)
     return track_objects(objects)
 
 # %% ../nbs/03_tracks.ipynb #11feaf6c

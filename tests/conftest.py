@@ -107,7 +107,7 @@ def two_scenes(tmp_path_factory):
 
 # Calling ddl --------------------------------------------------------------------------------------------------------
 
-PROGRESS = re.compile(r"(recon|sdl|ddl): +\d+%\|")     # tqdm, whose label is the regime
+PROGRESS = re.compile(r"(recon|sdl|ddl): +\d+%\||\S+: [\d.]+ of \d+ runs ")     # tqdm: its label is the regime, or a grid's folder
 
 @dataclass
 class Result:
