@@ -7,6 +7,7 @@ __all__ = ['QUANTILES', 'FORMAT', 'KINDS', 'WIDTH', 'CALIBRATION', 'Score', 'kee
 
 # %% ../nbs/10_detector.ipynb #6f11859b
 import hashlib, importlib, itertools, json, logging, os, tempfile, warnings
+from array import array
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -83,7 +84,9 @@ def maps(self: Detector, clip):
     return score_maps(self.model, clip.frames(self.size, self.settings.channels))
 
 def _frame_scores(maps):  # iterable of (h, w)
-    return np.concatenate([frame_scores(np.stack(some)) for some in chunks(maps, 16)])
+    scores = array("f")                                     # not a list of small arrays: they would pin the memory freed around them, some 8 KB a frame
+    for some in chunks(maps, 16): scores.extend(frame_scores(np.stack(some)).tolist())
+    return np.array(scores)
 
 @patch
 def score(self: Detector, clip, keep=None):  # a `Clip`; a .npy file to keep the maps in
