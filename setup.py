@@ -32,7 +32,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={
-        "dev": (cfg["dev_requirements"] + " " + cfg["deploy_requirements"]).split(),   # the notebooks test the exports too
+        "dev": " ".join(cfg[f"{name}_requirements"] for name in ("dev", "deploy", "cluster")).split(),   # exports and clusters are tested too
         "detect": cfg["detect_requirements"].split(),
         "deploy": cfg["deploy_requirements"].split(),
         "cluster": cfg["cluster_requirements"].split(),

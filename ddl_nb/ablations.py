@@ -6,7 +6,7 @@
 __all__ = ['provenance', 'write_json', 'fit_scene', 'show_warning', 'side_by_side', 'read_grid', 'pairs_won', 'labels_of',
            'evaluate_run', 'run_cell', 'collect', 'reference', 'ablate', 'paired']
 
-# %% ../nbs/11_ablations.ipynb #ebccacbd
+# %% ../nbs/11_ablations.ipynb #09b7ab20
 import json, os, platform, shlex, signal, sys, tempfile, threading, time, tomllib, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
@@ -27,7 +27,7 @@ from .metrics import MEASURES, baseline_scores, floors, raw_and_smoothed, report
 from .tracks import background
 from .training import Interrupt, Settings
 
-# %% ../nbs/11_ablations.ipynb #b397c1df
+# %% ../nbs/11_ablations.ipynb #88c6d12a
 def provenance(started):  # `time.perf_counter()` at the start
     "Where figures come from: command, versions, machine, threads and seconds."
     try: cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
@@ -40,7 +40,7 @@ def provenance(started):  # `time.perf_counter()` at the start
 def write_json(path, content):  # a file; anything JSON can hold
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
-# %% ../nbs/11_ablations.ipynb #79e71340
+# %% ../nbs/11_ablations.ipynb #ec646fca
 def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Settings`, a folder; options of `Detector.fit`
     "Train on one scene; writes model.safetensors, training.csv, checkpoint.pt and run.json to `out`."
     started = time.perf_counter()
@@ -50,7 +50,7 @@ def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Sett
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), scale=detector.scale, held_out=detector.held_out))
     return detector
 
-# %% ../nbs/11_ablations.ipynb #cc238901
+# %% ../nbs/11_ablations.ipynb #53bdf6ce
 def show_warning(message, *_, **__): print(f"ddl: warning: {message}", file=sys.stderr)
 
 def _guarded(function, *args):
@@ -87,7 +87,7 @@ def side_by_side(function,        # any that can be sent to another process
         if problem: raise problem
     return [result for result, _ in results]
 
-# %% ../nbs/11_ablations.ipynb #3a7d33a5
+# %% ../nbs/11_ablations.ipynb #f745159c
 def read_grid(path):  # a TOML file
     "(source, {run's name: `Settings`}): every combination of the values in [grid], for every seed."
     try: grid = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def read_grid(path):  # a TOML file
         except TypeError as e: raise wrong(f"a setting has a value of the wrong kind: {chosen}") from e
     return source, runs
 
-# %% ../nbs/11_ablations.ipynb #06b6662a
+# %% ../nbs/11_ablations.ipynb #54f7f2d4
 def pairs_won(scores, labels):  # clip name -> (n,), as in `won_by_clip`
     "{raw, smoothed}: the tables of `won_by_clip` as lists."
     return {how: won_by_clip(s, labels)[0].tolist() for how, s in (("raw", scores), ("smoothed", smooth_clips(scores)))}
@@ -134,7 +134,7 @@ def evaluate_run(detector,  # a `Detector`
         maps, masks = {n: np.load(f, mmap_mode="c") for n, f in keep.items()}, {n: load_masks(scene.masks[n], detector.size) for n in keep if n in scene.masks}
         return report(scores, labels, kinds=scene.kinds, maps=maps, masks=masks) | dict(won=pairs_won(scores, labels))
 
-# %% ../nbs/11_ablations.ipynb #313403b2
+# %% ../nbs/11_ablations.ipynb #b815ff6a
 def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the run's folder, threads to use
     "One run of a grid: trains, or goes on where it was stopped, evaluates, and writes record.json. A run that has its record is left alone."
     folder, started = Path(folder), time.perf_counter()
@@ -152,7 +152,7 @@ def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the ru
     write_json(folder/"record.json", dict(settings=vars(settings), steps=len(history), training_seconds=round(float((targets / history.targets_per_second).sum()), 1),
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), run=provenance(started)) | result)
 
-# %% ../nbs/11_ablations.ipynb #22896c30
+# %% ../nbs/11_ablations.ipynb #1b1958db
 def _share(folder):
     "How much of a run is done, from 0 to 1."
     if (folder/"record.json").exists(): return 1.
@@ -215,7 +215,7 @@ def ablate(runs,            # run's name -> `Settings`
 
     `out` gets what `collect` writes after each run, reference.json, and a folder runs/NAME for each run."""
     out, jobs = Path(out), min(jobs or os.cpu_count(), len(runs))
-    threads = max(1, os.cpu_count() // jobs)
+    threads = max(1, torch.get_num_threads() // jobs)
     for name, settings in runs.items(): _same_run(out/"runs"/name/"record.json", settings)
     reference(scene, next(iter(runs.values())), out)
     folders = [out/"runs"/name for name in runs]
@@ -229,7 +229,7 @@ def _same_run(record, settings):
     for name, value in json.loads(json.dumps(vars(settings))).items():
         if saved.get(name) != value: raise DDLError(f"{record}: that run had {name} = {saved.get(name)}, the grid says {value}; give another --out, or delete the run's folder")
 
-# %% ../nbs/11_ablations.ipynb #68851190
+# %% ../nbs/11_ablations.ipynb #85810d51
 def paired(a,     # tables of pairs won, one a seed: (s, k, k)
            b,     # the same of what it is compared with; or one table, (k, k), of something without seeds; or 0
            about, # what `reference` wrote
