@@ -6,7 +6,7 @@
 __all__ = ['provenance', 'write_json', 'fit_scene', 'show_warning', 'side_by_side', 'read_grid', 'pairs_won', 'labels_of',
            'evaluate_run', 'run_cell', 'collect', 'reference', 'ablate', 'paired']
 
-# %% ../nbs/11_ablations.ipynb #09b7ab20
+# %% ../nbs/11_ablations.ipynb #c46be131
 import json, os, platform, shlex, signal, sys, tempfile, threading, time, tomllib, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
@@ -27,7 +27,7 @@ from .metrics import MEASURES, baseline_scores, floors, raw_and_smoothed, report
 from .tracks import background
 from .training import Interrupt, Settings
 
-# %% ../nbs/11_ablations.ipynb #88c6d12a
+# %% ../nbs/11_ablations.ipynb #acd11912
 def provenance(started):  # `time.perf_counter()` at the start
     "Where figures come from: command, versions, machine, threads and seconds."
     try: cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
@@ -40,7 +40,7 @@ def provenance(started):  # `time.perf_counter()` at the start
 def write_json(path, content):  # a file; anything JSON can hold
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
-# %% ../nbs/11_ablations.ipynb #ec646fca
+# %% ../nbs/11_ablations.ipynb #9bb103d9
 def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Settings`, a folder; options of `Detector.fit`
     "Train on one scene; writes model.safetensors, training.csv, checkpoint.pt and run.json to `out`."
     started = time.perf_counter()
@@ -50,7 +50,7 @@ def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Sett
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), scale=detector.scale, held_out=detector.held_out))
     return detector
 
-# %% ../nbs/11_ablations.ipynb #53bdf6ce
+# %% ../nbs/11_ablations.ipynb #6a7c5732
 def show_warning(message, *_, **__): print(f"ddl: warning: {message}", file=sys.stderr)
 
 def _guarded(function, *args):
@@ -87,7 +87,7 @@ def side_by_side(function,        # any that can be sent to another process
         if problem: raise problem
     return [result for result, _ in results]
 
-# %% ../nbs/11_ablations.ipynb #f745159c
+# %% ../nbs/11_ablations.ipynb #368dcd7b
 def read_grid(path):  # a TOML file
     "(source, {run's name: `Settings`}): every combination of the values in [grid], for every seed."
     try: grid = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def read_grid(path):  # a TOML file
         except TypeError as e: raise wrong(f"a setting has a value of the wrong kind: {chosen}") from e
     return source, runs
 
-# %% ../nbs/11_ablations.ipynb #54f7f2d4
+# %% ../nbs/11_ablations.ipynb #d5dea077
 def pairs_won(scores, labels):  # clip name -> (n,), as in `won_by_clip`
     "{raw, smoothed}: the tables of `won_by_clip` as lists."
     return {how: won_by_clip(s, labels)[0].tolist() for how, s in (("raw", scores), ("smoothed", smooth_clips(scores)))}
@@ -134,7 +134,7 @@ def evaluate_run(detector,  # a `Detector`
         maps, masks = {n: np.load(f, mmap_mode="c") for n, f in keep.items()}, {n: load_masks(scene.masks[n], detector.size) for n in keep if n in scene.masks}
         return report(scores, labels, kinds=scene.kinds, maps=maps, masks=masks) | dict(won=pairs_won(scores, labels))
 
-# %% ../nbs/11_ablations.ipynb #b815ff6a
+# %% ../nbs/11_ablations.ipynb #3917f92e
 def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the run's folder, threads to use
     "One run of a grid: trains, or goes on where it was stopped, evaluates, and writes record.json. A run that has its record is left alone."
     folder, started = Path(folder), time.perf_counter()
@@ -152,14 +152,7 @@ def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the ru
     write_json(folder/"record.json", dict(settings=vars(settings), steps=len(history), training_seconds=round(float((targets / history.targets_per_second).sum()), 1),
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), run=provenance(started)) | result)
 
-# %% ../nbs/11_ablations.ipynb #1b1958db
-def _share(folder):
-    "How much of a run is done, from 0 to 1."
-    if (folder/"record.json").exists(): return 1.
-    try: step, steps = map(int, (folder/"progress").read_text().split())
-    except (OSError, ValueError): return 0.
-    return .99 * step / steps
-
+# %% ../nbs/11_ablations.ipynb #e8c71341
 def collect(out, names):  # the grid's folder, its runs' names
     """From the records of the finished runs write runs.csv, one line a run, history.csv, the losses and the weight over training, averaged
     to a hundred rows a run, and won.json, the tables of pairs. Returns the first."""
@@ -177,11 +170,29 @@ def collect(out, names):  # the grid's folder, its runs' names
     write_file(out/"won.json", json.dumps({n: r["won"] for n, r in records.items()}) + "\n")
     return table
 
+def reference(scene, settings, out):  # a `Scene`, `Settings`, the grid's folder
+    "What every table needs beside it: floors and baselines without learning, at the size and with the channels of the runs; kept in reference.json."
+    if (out/"reference.json").exists(): return
+    size = working_size(scene.train[0].size, settings.height, settings.width)
+    labels = labels_of(scene)
+    scores = baseline_scores([c for c in scene.test if c.name in labels], size, settings.channels, background(scene.train, size, settings.channels))
+    baselines = {name: dict(frame_auc=raw_and_smoothed(s, labels), won=pairs_won(s, labels)) for name, s in scores.items()}
+    write_json(out/"reference.json", dict(clips=list(labels), anomalous=[int(y.sum()) for y in labels.values()], normal=[int((y == 0).sum()) for y in labels.values()],
+                                          floors=floors(labels), baselines=baselines))
+
+# %% ../nbs/11_ablations.ipynb #1668f9f2
+def _share(folder):
+    "How much of a run is done, from 0 to 1."
+    if (folder/"record.json").exists(): return 1.
+    try: step, steps = map(int, (folder/"progress").read_text().split())
+    except (OSError, ValueError): return 0.
+    return .99 * step / steps
+
 @contextmanager
-def _progress(out, names, every=1.):
+def _progress(out, names, shown, every=1.):
     "A bar for the whole grid, with the runs that are under way beside it; each run that ends is collected."
     stop, folders, finished = threading.Event(), [out/"runs"/n for n in names], None
-    with tqdm(total=len(folders), desc=out.name, bar_format="{desc}: {n:.2f} of {total} runs |{bar:20}| {elapsed}<{remaining} {postfix}") as bar:
+    with tqdm(total=len(folders), desc=out.name, disable=not shown, bar_format="{desc}: {n:.2f} of {total} runs |{bar:20}| {elapsed}<{remaining} {postfix}") as bar:
         bar.initial = sum(map(_share, folders))                               # what an earlier call did says nothing of this one's pace
         def look():
             nonlocal finished
@@ -196,21 +207,13 @@ def _progress(out, names, every=1.):
         try: yield
         finally: stop.set(); watcher.join(); look()
 
-def reference(scene, settings, out):  # a `Scene`, `Settings`, the grid's folder
-    "What every table needs beside it: floors and baselines without learning, at the size and with the channels of the runs; kept in reference.json."
-    if (out/"reference.json").exists(): return
-    size = working_size(scene.train[0].size, settings.height, settings.width)
-    labels = labels_of(scene)
-    scores = baseline_scores([c for c in scene.test if c.name in labels], size, settings.channels, background(scene.train, size, settings.channels))
-    baselines = {name: dict(frame_auc=raw_and_smoothed(s, labels), won=pairs_won(s, labels)) for name, s in scores.items()}
-    write_json(out/"reference.json", dict(clips=list(labels), anomalous=[int(y.sum()) for y in labels.values()], normal=[int((y == 0).sum()) for y in labels.values()],
-                                          floors=floors(labels), baselines=baselines))
-
+# %% ../nbs/11_ablations.ipynb #4bf80278
 def ablate(runs,            # run's name -> `Settings`
            scene,           # with labels
            out,             # a folder
            jobs=None,       # runs side by side; as many as there are processors by default
-           backend="loky"): # or "ray" or "dask"
+           backend="loky",  # or "ray" or "dask"
+           progress=True):
     """Make all runs of a grid that have no record yet, and go on with those that were stopped: the table of `collect`.
 
     `out` gets what `collect` writes after each run, reference.json, and a folder runs/NAME for each run."""
@@ -219,7 +222,7 @@ def ablate(runs,            # run's name -> `Settings`
     for name, settings in runs.items(): _same_run(out/"runs"/name/"record.json", settings)
     reference(scene, next(iter(runs.values())), out)
     folders = [out/"runs"/name for name in runs]
-    with _progress(out, runs):
+    with _progress(out, runs, progress):
         side_by_side(run_cell, [(scene, s, f, threads) for s, f in zip(runs.values(), folders) if _share(f) < 1], jobs, backend)
     return collect(out, runs)
 
@@ -229,7 +232,7 @@ def _same_run(record, settings):
     for name, value in json.loads(json.dumps(vars(settings))).items():
         if saved.get(name) != value: raise DDLError(f"{record}: that run had {name} = {saved.get(name)}, the grid says {value}; give another --out, or delete the run's folder")
 
-# %% ../nbs/11_ablations.ipynb #85810d51
+# %% ../nbs/11_ablations.ipynb #615d9bd3
 def paired(a,     # tables of pairs won, one a seed: (s, k, k)
            b,     # the same of what it is compared with; or one table, (k, k), of something without seeds; or 0
            about, # what `reference` wrote
