@@ -6,8 +6,8 @@
 __all__ = ['provenance', 'write_json', 'fit_scene', 'show_warning', 'side_by_side', 'read_grid', 'pairs_won', 'labels_of',
            'evaluate_run', 'run_cell', 'collect', 'reference', 'ablate', 'paired']
 
-# %% ../nbs/11_ablations.ipynb #c46be131
-import json, os, platform, shlex, signal, sys, tempfile, threading, time, tomllib, warnings
+# %% ../nbs/11_ablations.ipynb #0b075764
+import json, os, platform, shlex, signal, sys, tempfile, threading, time, tomllib, uuid, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from .metrics import MEASURES, baseline_scores, floors, raw_and_smoothed, report
 from .tracks import background
 from .training import Interrupt, Settings
 
-# %% ../nbs/11_ablations.ipynb #acd11912
+# %% ../nbs/11_ablations.ipynb #bd2267e1
 def provenance(started):  # `time.perf_counter()` at the start
     "Where figures come from: command, versions, machine, threads and seconds."
     try: cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
@@ -40,7 +40,7 @@ def provenance(started):  # `time.perf_counter()` at the start
 def write_json(path, content):  # a file; anything JSON can hold
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
-# %% ../nbs/11_ablations.ipynb #9bb103d9
+# %% ../nbs/11_ablations.ipynb #191e19db
 def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Settings`, a folder; options of `Detector.fit`
     "Train on one scene; writes model.safetensors, training.csv, checkpoint.pt and run.json to `out`."
     started = time.perf_counter()
@@ -50,15 +50,18 @@ def fit_scene(scene, settings, out, resume=False, **kwargs):  # a `Scene`, `Sett
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), scale=detector.scale, held_out=detector.held_out))
     return detector
 
-# %% ../nbs/11_ablations.ipynb #6a7c5732
+# %% ../nbs/11_ablations.ipynb #6cd87903
 def show_warning(message, *_, **__): print(f"ddl: warning: {message}", file=sys.stderr)
 
-def _guarded(function, *args):
+_interrupted = set()      # in a worker: the calls of `side_by_side` that Ctrl-C has ended, for joblib takes more from the list than it has workers
+
+def _guarded(call, function, *args):
     warnings.showwarning = show_warning
     main = threading.current_thread() is threading.main_thread()              # Dask runs calls in other threads
     if main: signal.signal(signal.SIGINT, signal.default_int_handler)
-    try: return function(*args), None
-    except (KeyboardInterrupt, DDLError, OSError) as e: return None, e
+    try: return (None, KeyboardInterrupt()) if call in _interrupted else (function(*args), None)
+    except (DDLError, OSError) as e: return None, e
+    except KeyboardInterrupt as e: _interrupted.add(call); return None, e
     finally:
         if main: signal.signal(signal.SIGINT, signal.SIG_IGN)                 # a process that waits for work has nothing to interrupt
 
@@ -80,14 +83,15 @@ def side_by_side(function,        # any that can be sent to another process
                  backend="loky"): # or "ray" or "dask"
     "The results of all calls, in order. An error, or Ctrl-C, lets the calls beside it come to their own end first."
     if jobs == 1 and backend == "loky": return [function(*a) for a in arguments]
+    call = uuid.uuid4().hex
     with Interrupt() as stop, _backend(backend):
-        results = joblib.Parallel(n_jobs=jobs, pre_dispatch="n_jobs", batch_size=1)(joblib.delayed(_guarded)(function, *a) for a in arguments if not stop)
+        results = joblib.Parallel(n_jobs=jobs, pre_dispatch="n_jobs", batch_size=1)(joblib.delayed(_guarded)(call, function, *a) for a in arguments if not stop)
     if stop: raise KeyboardInterrupt
     for _, problem in results:
         if problem: raise problem
     return [result for result, _ in results]
 
-# %% ../nbs/11_ablations.ipynb #368dcd7b
+# %% ../nbs/11_ablations.ipynb #7459ffa3
 def read_grid(path):  # a TOML file
     "(source, {run's name: `Settings`}): every combination of the values in [grid], for every seed."
     try: grid = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -111,7 +115,7 @@ def read_grid(path):  # a TOML file
         except TypeError as e: raise wrong(f"a setting has a value of the wrong kind: {chosen}") from e
     return source, runs
 
-# %% ../nbs/11_ablations.ipynb #d5dea077
+# %% ../nbs/11_ablations.ipynb #eeb2bead
 def pairs_won(scores, labels):  # clip name -> (n,), as in `won_by_clip`
     "{raw, smoothed}: the tables of `won_by_clip` as lists."
     return {how: won_by_clip(s, labels)[0].tolist() for how, s in (("raw", scores), ("smoothed", smooth_clips(scores)))}
@@ -134,7 +138,7 @@ def evaluate_run(detector,  # a `Detector`
         maps, masks = {n: np.load(f, mmap_mode="c") for n, f in keep.items()}, {n: load_masks(scene.masks[n], detector.size) for n in keep if n in scene.masks}
         return report(scores, labels, kinds=scene.kinds, maps=maps, masks=masks) | dict(won=pairs_won(scores, labels))
 
-# %% ../nbs/11_ablations.ipynb #3917f92e
+# %% ../nbs/11_ablations.ipynb #5981792b
 def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the run's folder, threads to use
     "One run of a grid: trains, or goes on where it was stopped, evaluates, and writes record.json. A run that has its record is left alone."
     folder, started = Path(folder), time.perf_counter()
@@ -152,7 +156,7 @@ def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the ru
     write_json(folder/"record.json", dict(settings=vars(settings), steps=len(history), training_seconds=round(float((targets / history.targets_per_second).sum()), 1),
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), run=provenance(started)) | result)
 
-# %% ../nbs/11_ablations.ipynb #e8c71341
+# %% ../nbs/11_ablations.ipynb #3e93abb4
 def collect(out, names):  # the grid's folder, its runs' names
     """From the records of the finished runs write runs.csv, one line a run, history.csv, the losses and the weight over training, averaged
     to a hundred rows a run, and won.json, the tables of pairs. Returns the first."""
@@ -180,7 +184,7 @@ def reference(scene, settings, out):  # a `Scene`, `Settings`, the grid's folder
     write_json(out/"reference.json", dict(clips=list(labels), anomalous=[int(y.sum()) for y in labels.values()], normal=[int((y == 0).sum()) for y in labels.values()],
                                           floors=floors(labels), baselines=baselines))
 
-# %% ../nbs/11_ablations.ipynb #1668f9f2
+# %% ../nbs/11_ablations.ipynb #228719a1
 def _share(folder):
     "How much of a run is done, from 0 to 1."
     if (folder/"record.json").exists(): return 1.
@@ -207,7 +211,7 @@ def _progress(out, names, shown, every=1.):
         try: yield
         finally: stop.set(); watcher.join(); look()
 
-# %% ../nbs/11_ablations.ipynb #4bf80278
+# %% ../nbs/11_ablations.ipynb #679223d5
 def ablate(runs,            # run's name -> `Settings`
            scene,           # with labels
            out,             # a folder
@@ -232,7 +236,7 @@ def _same_run(record, settings):
     for name, value in json.loads(json.dumps(vars(settings))).items():
         if saved.get(name) != value: raise DDLError(f"{record}: that run had {name} = {saved.get(name)}, the grid says {value}; give another --out, or delete the run's folder")
 
-# %% ../nbs/11_ablations.ipynb #615d9bd3
+# %% ../nbs/11_ablations.ipynb #6cf2c4f7
 def paired(a,     # tables of pairs won, one a seed: (s, k, k)
            b,     # the same of what it is compared with; or one table, (k, k), of something without seeds; or 0
            about, # what `reference` wrote

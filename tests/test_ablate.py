@@ -55,6 +55,7 @@ def test_stopped_and_asked_again(grid, tmp_path):
     while process.poll() is None and not (out/"runs"/"recon-seed1"/"checkpoint.pt").exists(): time.sleep(.05)
     os.killpg(process.pid, signal.SIGINT)
     finish(process).fails(130, "interrupted")
+    assert not (out/"runs"/"ddl-seed1").exists()                           # nothing new is begun
     finished = {f: f.stat().st_mtime_ns for f in (out/"runs").glob("*/record.json")}
     assert finished and len(finished) < 4 and set(pd.read_csv(out/"runs.csv").run) == {f.parent.name for f in finished}
     call("ablate", grid(8), "--out", out, "--jobs", 1).works()

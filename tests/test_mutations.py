@@ -12,6 +12,7 @@ import torch
 NOTEBOOKS = Path(__file__).parent.parent/"nbs"
 
 STAND_INS = {  # notebook -> (text in the heavy cell, what is run instead)
+    "07_training": ("losses.append((recon.item()", "scene = plaza(train_clips=3, test_clips=0, size=(128, 192))"),
     "08_scoring": ("trainer.run(", "size, first, last = (48, 64), 20, 30\n"
                                    "clip = Clip(np.random.default_rng(1).integers(0, 256, (40, *size, 3), dtype=np.uint8), '01')\n"
                                    "torch.manual_seed(0); model = C3DSU(latent=8).eval()"),
@@ -143,6 +144,11 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("10_detector", "if errors: raise errors[0]", "pass", "# what arrived before the error, and the error"),
     ("10_detector", "self.settings.channels), patience)", "self.settings.channels))", "# what arrived before the error, and the error"),
     # metrics
+    # training
+    ("07_training", "self.step > (1 - self.settings.average) * self.steps", "self.step > self.settings.average * self.steps", "# averaging nothing keeps the last"),
+    ("07_training", "model = self.average.module if self.average.n_averaged else self.module.model", "model = self.module.model", "# averaging nothing keeps the last"),
+    ("07_training", "update_bn((to_pixels(frames) for", "update_bn((1 - to_pixels(frames) for", "# averaging nothing keeps the last"),
+    ("07_training", "return model.eval()", "return model.train()", "# averaging nothing keeps the last"),
     ("09_metrics", 'high, "left") + np', 'high, "right") + np', "# many ties"),                                  # a tie is a win
     ("09_metrics", "won(scores[labels == 1], scores[labels == 0])", "won(scores[labels == 0], scores[labels == 1])", "# many ties"),
     ("09_metrics", "(wins + odd + calm + 1)", "(wins + odd + calm)", "# rounded: many ties"),
@@ -157,6 +163,9 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("09_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table + won_by_clip(other, labels)[0]", "lucky = "),
     ("09_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table - won_by_clip(other, labels)[0][::-1]", "lucky = "),    # not paired
     ("09_metrics", "table, times, times)[pairs", "table, times, times[::-1])[pairs", "lucky = "),                   # two draws, not one
+    ("09_metrics", "rng.multinomial(s, np.full(s, 1 / s), size=draws) / s", "np.full((draws, s), 1 / s)", "the second run wins 30 % less"),     # runs are not drawn
+    ("09_metrics", "rng.multinomial(s, np.full(s, 1 / s), size=draws) / s", "rng.multinomial(s, np.full(s, 1 / s), size=draws)", "the second run wins 30 % less"),
+    ("09_metrics", "np.mean(tables, axis=0).sum()", "np.sum(tables)", "the second run wins 30 % less"),
     ("09_metrics", "np.quantile(values, (.025, .975)) if", "np.quantile(values, (.05, .95)) if", "lucky = "),
     ("09_metrics", "(times @ odd) * (times @ calm)", "odd.sum() * (times @ calm)", "lucky = "),
     ("09_metrics", "np.arange(len(y[name])) <= last", "np.arange(len(y[name])) < last", "kind_scores = "),
