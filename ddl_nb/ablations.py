@@ -152,25 +152,23 @@ def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the ru
     detector = fit_scene(scene, settings, folder, resume=(folder/"checkpoint.pt").exists(), progress=False, watch=watch)
     history = pd.read_csv(folder/"training.csv")
     targets = settings.batch * (max(settings.stretch, detector.model.window) - detector.model.window + 1)       # of a step
+    thin = history[["step", "recon", "dist", "anomaly_weight"]].groupby(np.arange(len(history)) * 100 // len(history)).mean().round(6)
     result = evaluate_run(detector, scene, folder)
     write_json(folder/"record.json", dict(settings=vars(settings), steps=len(history), training_seconds=round(float((targets / history.targets_per_second).sum()), 1),
-                                          anomaly_weight=float(history.anomaly_weight.iloc[-1]), run=provenance(started)) | result)
+                                          anomaly_weight=float(history.anomaly_weight.iloc[-1]), run=provenance(started), history=thin.to_dict("list")) | result)
 
 # %% ../nbs/11_ablations.ipynb #3e93abb4
 def collect(out, names):  # the grid's folder, its runs' names
-    """From the records of the finished runs write runs.csv, one line a run, history.csv, the losses and the weight over training, averaged
-    to a hundred rows a run, and won.json, the tables of pairs. Returns the first."""
+    """From the records of the finished runs write runs.csv, one line a run, history.csv, the losses and the weight over training,
+    and won.json, the tables of pairs. Returns the first."""
     records = {n: json.loads((out/"runs"/n/"record.json").read_text()) for n in names if (out/"runs"/n/"record.json").exists()}
     def line(name, r):
         auc = {f"{m}_{how}": r["frame_auc"][m][how] for m in MEASURES for how in ("raw", "smoothed")}
         return dict(run=name) | r["settings"] | auc | {k: r.get(k) for k in ("pixel_auc", "rbdc", "tbdc")} | {k: r[k] for k in ("anomaly_weight", "steps", "training_seconds")} \
             | {f"version_{k}": v for k, v in r["run"]["versions"].items()} | r["run"]["machine"] | dict(command=r["run"]["command"])
-    def path(name):
-        h = pd.read_csv(out/"runs"/name/"training.csv", usecols=["step", "recon", "dist", "anomaly_weight"])
-        return h.groupby(np.arange(len(h)) * 100 // len(h)).mean().assign(run=name)
     table = pd.DataFrame([line(n, r) for n, r in records.items()])
     write_file(out/"runs.csv", table.to_csv(index=False, float_format="%.6f"))
-    write_file(out/"history.csv", pd.concat([pd.DataFrame(), *map(path, records)]).to_csv(index=False, float_format="%.6g"))
+    write_file(out/"history.csv", pd.concat([pd.DataFrame(), *(pd.DataFrame(r["history"]).assign(run=n) for n, r in records.items())]).to_csv(index=False, float_format="%.6g"))
     write_file(out/"won.json", json.dumps({n: r["won"] for n, r in records.items()}) + "\n")
     return table
 
