@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['provenance', 'write_json', 'fit_scene', 'show_warning', 'side_by_side', 'read_grid', 'pairs_won', 'labels_of',
-           'evaluate_run', 'run_cell', 'collect', 'reference', 'ablate', 'paired']
+           'evaluate_run', 'run_cell', 'read_record', 'collect', 'reference', 'ablate', 'paired']
 
 # %% ../nbs/11_ablations.ipynb #0b075764
 import json, os, platform, shlex, signal, sys, tempfile, threading, time, tomllib, uuid, warnings
@@ -158,10 +158,15 @@ def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the ru
                                           anomaly_weight=float(history.anomaly_weight.iloc[-1]), run=provenance(started), history=thin.to_dict("list")) | result)
 
 # %% ../nbs/11_ablations.ipynb #3e93abb4
+def read_record(path):  # a record.json
+    "A finished run's record. Anything else is a `DDLError`."
+    try: return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable record; delete the run's folder, and ask for the grid again") from e
+
 def collect(out, names):  # the grid's folder, its runs' names
     """From the records of the finished runs write runs.csv, one line a run, history.csv, the losses and the weight over training,
     and won.json, the tables of pairs. Returns the first."""
-    records = {n: json.loads((out/"runs"/n/"record.json").read_text()) for n in names if (out/"runs"/n/"record.json").exists()}
+    records = {n: read_record(out/"runs"/n/"record.json") for n in names if (out/"runs"/n/"record.json").exists()}
     def line(name, r):
         auc = {f"{m}_{how}": r["frame_auc"][m][how] for m in MEASURES for how in ("raw", "smoothed")}
         return dict(run=name) | r["settings"] | auc | {k: r.get(k) for k in ("pixel_auc", "rbdc", "tbdc")} | {k: r[k] for k in ("anomaly_weight", "steps", "training_seconds")} \
@@ -230,7 +235,7 @@ def ablate(runs,            # run's name -> `Settings`
 
 def _same_run(record, settings):
     if not record.exists(): return
-    saved = json.loads(record.read_text())["settings"]
+    saved = read_record(record).get("settings", {})
     for name, value in json.loads(json.dumps(vars(settings))).items():
         if saved.get(name) != value: raise DDLError(f"{record}: that run had {name} = {saved.get(name)}, the grid says {value}; give another --out, or delete the run's folder")
 

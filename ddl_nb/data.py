@@ -195,6 +195,7 @@ def array(self: Clip, size=None, channels=3):
     "All frames stacked: uint8 (n, height, width, channels)."
     return np.stack(list(self.frames(size, channels)))
 
+# %% ../nbs/01_data.ipynb #eb11811e
 @patch
 def __getitem__(self: Clip, i):
     "Frame `i` at the source's size: uint8 (H, W, 3)."

@@ -231,6 +231,7 @@ def save(self: Trainer):
     save_checkpoint(self.out/"checkpoint.pt", state)
     write_file(self.out/"training.csv", pd.DataFrame(self.history).to_csv(index=False, float_format="%.6g"))
 
+# %% ../nbs/07_training.ipynb #3bf9e2c5
 @patch
 def finish(self: Trainer):
     "The model to keep, in eval mode: averaged weights, with BatchNorm's statistics of normal frames under these weights."
@@ -239,6 +240,7 @@ def finish(self: Trainer):
     update_bn((to_pixels(frames) for frames, _, _ in loader), model, self.accelerator.device)
     return model.eval()
 
+# %% ../nbs/07_training.ipynb #e8c64828
 @patch
 def run(self: Trainer, progress=True, watch=None):
     "Train to the last step; returns what `finish` does. Ctrl-C saves a checkpoint and then raises KeyboardInterrupt. `watch(trainer)` is called after each step."

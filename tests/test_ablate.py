@@ -84,6 +84,8 @@ def test_records_of_another_grid_are_refused(grid, tmp_path):
     before = (tmp_path/"out"/"runs.csv").read_bytes()
     call("ablate", grid(.4), "--out", tmp_path/"out").fails(1, "epochs = 0.3", "--out")
     assert (tmp_path/"out"/"runs.csv").read_bytes() == before
+    (tmp_path/"out"/"runs"/"ddl-seed1"/"record.json").write_text("{cut off")
+    call("ablate", grid(), "--out", tmp_path/"out").fails(1, "ddl-seed1", "not a readable record")
 
 
 def test_bad_input(grid, dataset, movies, two_scenes, tmp_path):
