@@ -25,7 +25,7 @@ import typer
 
 from .ablations import ablate as run_grid, fit_scene, provenance, read_grid, show_warning, side_by_side, write_json
 from .data import DDLError, load_masks, write_file
-from .detector import Detector
+from .detector import SHIPPED, Detector, model_file
 from .layouts import describe, open_source
 from .metrics import baseline_scores, report, report_table
 from .models import parameters
@@ -68,10 +68,8 @@ def score_source(model, scenes, out, video=False, maps=False):
 # %% ../nbs/14_cli.ipynb #e635f416
 def load_detector(model, scenes, scene):  # a file or folder, all scenes, one of them
     "The model for a scene: the file itself, or model.safetensors in the folder or, of several scenes, in the scene's folder below it."
-    model = Path(model)
-    if not model.is_dir(): return Detector.load(model)
-    own = model/scene.name/"model.safetensors"
-    return Detector.load(own if len(scenes) > 1 and own.exists() else model/"model.safetensors")
+    own = Path(model)/scene.name/"model.safetensors"
+    return Detector.load(own if len(scenes) > 1 and own.exists() else model)
 
 def save_figure(fig, path):  # a matplotlib figure, a png file
     buffer = io.BytesIO()
@@ -206,8 +204,9 @@ def export(model: Annotated[Path, typer.Argument(help="A model.safetensors, or t
     if to not in ENDINGS: raise Misuse(f"--to must be onnx or openvino, not {to}")
     if int8 is not None and to != "openvino": raise Misuse("--int8 needs --to openvino; an ONNX file keeps its 32 bits")
     if out and out.suffix != ENDINGS[to]: raise Misuse(f"--out {out}: with --to {to} the file must end in {ENDINGS[to]}")
-    file = model/"model.safetensors" if model.is_dir() else model
-    out = out or file.with_name(f"{file.stem}{'' if int8 is None else '-int8'}{ENDINGS[to]}")
+    file = model_file(model)
+    beside = Path() if file in SHIPPED.values() else file.parent
+    out = out or beside/f"{file.stem}{'' if int8 is None else '-int8'}{ENDINGS[to]}"
     detector = Detector.load(file)
     clips = None if int8 is None else normal_clips(open_source(int8), detector.scene)
     with contextlib.redirect_stdout(sys.stderr): difference = detector.export(out, clips)      # NNCF shows its progress
@@ -233,6 +232,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
     "Say what a model or a source is."
     path = Path(what)
     path = path/"model.safetensors" if (path/"model.safetensors").is_file() else path
+    path = path if path.exists() else SHIPPED.get(what, path)
     if path.suffix not in PROGRAMS: print(describe(open_source(what))); return
     d = Detector.load(path)
     with torch.device("meta"): size = parameters(d.settings.model())                           # of the model that was trained; an exported one has no list of them
