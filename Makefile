@@ -1,9 +1,9 @@
-# make demo | test | lab | bench | bench-full | readme: each sets up .venv when it is missing; nothing but Python, git and make is needed.
+# make demo | test | lab | bench | bench-full | course | readme: each sets up .venv when it is missing; nothing but Python, git and make is needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 BIN := .venv/bin
 export DDL_DATA := $(abspath $(or $(DDL_DATA),data))
 
-.PHONY: demo test lab bench bench-full readme
+.PHONY: demo test lab bench bench-full course readme
 
 demo: .venv/ready
 	$(BIN)/ddl demo --out demo
@@ -24,6 +24,11 @@ bench-full: .venv/ready
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb
+
+course: .venv/ready
+	$(BIN)/nbdev_export
+	$(BIN)/python tools/course.py
+	$(BIN)/nbdev_clean
 
 readme: .venv/ready
 	$(BIN)/python tools/readme.py

@@ -96,7 +96,7 @@ def scoring(clip, normal, folder):
 def eight_bits(folder):
     "AUC of a trained model in float32 and in 8 bits; the model is the plaza's, which beats the baselines there."
     scene = plaza()
-    detector = Detector.load(here / "plaza.safetensors")
+    detector = Detector.load("plaza")
     detector.export(folder / "plaza.xml", scene.train)
     scores = {name: {c.name: d.score(c).smoothed for c in scene.test} for name, d in (("float32", detector), ("int8", Detector.load(folder / "plaza.xml")))}
     auc = {name: frame_auc(s, scene.labels)["micro"] for name, s in scores.items()}

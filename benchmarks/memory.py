@@ -33,7 +33,7 @@ def scene_frames():
 
 def detector():
     from ddl_nb.detector import Detector
-    return Detector.load(Path(__file__).parent / "plaza.safetensors")
+    return Detector.load("plaza")
 
 
 def training():

@@ -14,7 +14,7 @@ def test_named_in_a_terminal(dataset, tmp_path):
     call("score", "ped2", dataset, "--out", tmp_path/"scores").works()
     assert len((tmp_path/"scores"/"scores.csv").read_text().splitlines()) > 2
     assert "ddl" in call("info", "ped2").works().out
-    call("score", "pad2", dataset, "--out", tmp_path).fails(1, "pad2: no such model file", "(ped2)")
+    call("score", "pad2", dataset, "--out", tmp_path).fails(1, "pad2: no such model file", "ped2")
 
 def test_packaged():
     assert "recursive-include ddl_nb *.safetensors" in (ROOT/"MANIFEST.in").read_text()

@@ -1,4 +1,4 @@
-"""Fail unless the package is what the notebooks export, and the notebooks are as nbdev_clean leaves them."""
+"""Fail unless the package is what the notebooks export, the lessons are what their solutions give, and all notebooks are as nbdev_clean leaves them."""
 import shutil
 import subprocess
 import sys
@@ -21,12 +21,12 @@ with tempfile.TemporaryDirectory() as tmp:
         shutil.copy(root / name, fresh)
     for name in ("nbs", "ddl_nb"):
         shutil.copytree(root / name, fresh / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-    for command in ("nbdev_export", "nbdev_clean"):
-        subprocess.run([tool / command], cwd=fresh, check=True)
+    for command in ([tool / "nbdev_export"], [sys.executable, root / "tools" / "course.py", fresh], [tool / "nbdev_clean"]):
+        subprocess.run(command, cwd=fresh, check=True, stdout=subprocess.DEVNULL)
     have, want = contents(root), contents(fresh)
 
 stale = sorted(str(f) for f in have.keys() | want.keys() if have.get(f) != want.get(f))
 for f in stale:
-    print(f"{f}: not in sync; run nbdev_export and nbdev_clean, and commit both sides")
+    print(f"{f}: not in sync; run nbdev_export, make course and nbdev_clean, and commit both sides")
 print(f"in sync: {len(have) - len(stale)} of {len(have)} files")
 sys.exit(bool(stale))
