@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['provenance', 'write_json', 'fit_scene', 'show_warning', 'side_by_side', 'read_grid', 'pairs_won', 'labels_of',
-           'evaluate_run', 'run_cell', 'read_record', 'collect', 'reference', 'ablate', 'paired']
+           'evaluate_run', 'run_cell', 'read_record', 'collect', 'reference', 'ablate', 'paired', 'landscape']
 
 # %% ../nbs/11_ablations.ipynb #0b075764
 import json, os, platform, shlex, signal, sys, tempfile, threading, time, tomllib, uuid, warnings
@@ -21,9 +21,11 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from .data import DDLError, load_masks, working_size, write_file
+from .data import DDLError, load_masks, to_tensor, working_size, write_file
 from .detector import Detector
+from .losses import distinction_loss
 from .metrics import MEASURES, baseline_scores, floors, raw_and_smoothed, report, resample, smooth_clips, won_by_clip
+from .pseudo import pseudo_anomaly
 from .tracks import background
 from .training import Interrupt, Settings
 
@@ -246,3 +248,17 @@ def paired(a,     # tables of pairs won, one a seed: (s, k, k)
            draws=1000):
     "Micro AUC of a minus that of b, the mean over seeds, in points, with its 95 % interval, as `ddl_nb.metrics.resample` returns it."
     return resample(np.asarray(a) - np.asarray(b), np.array(about["anomalous"]), np.array(about["normal"]), draws)
+
+# %% ../nbs/11_ablations.ipynb #86aabb5c
+def landscape(model,   # takes windows or stretches (1, c, n, h, w)
+              items,   # (frames, mask, counts) as `TrackedClips` gives them, each with a target that counts
+              ratio,   # "pixel" or "norm"
+              sigmas): # anomaly weights
+    "Mean L_dist at each anomaly weight, the same noise at all: (len(sigmas),)."
+    half, losses = model.window // 2, []
+    for i, (frames, mask, counts) in enumerate(items):
+        X, M = to_tensor(frames)[None], torch.from_numpy(mask)[None, None].float()
+        A, middle = torch.rand(X.shape, generator=torch.Generator().manual_seed(i)), slice(half, len(frames) - half)
+        M_t = M[:, :, middle] * torch.from_numpy(counts)[None, None, :, None, None]
+        with torch.inference_mode(): losses.append([distinction_loss(X[:, :, middle], XA[:, :, middle], model(XA), M_t, ratio).item() for XA in (pseudo_anomaly(X, M, A, s) for s in sigmas)])
+    return np.mean(losses, axis=0)

@@ -236,7 +236,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
     if path.suffix not in PROGRAMS: print(describe(open_source(what))); return
     d = Detector.load(path)
     with torch.device("meta"): size = parameters(d.settings.model())                           # of the model that was trained; an exported one has no list of them
-    rows = vars(d.settings) | dict(scene=d.scene, size="x".join(map(str, d.size)), parameters=f"{size:,}", program=PROGRAMS[path.suffix],
+    rows = vars(d.settings) | dict(learnt="-" if d.learnt is None else f"{d.learnt:.3f}", scene=d.scene, size="x".join(map(str, d.size)), parameters=f"{size:,}", program=PROGRAMS[path.suffix],
                                    held_out=", ".join(f"{c} from frame {f} ({n})" for c, f, n in d.held_out), scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()))
     for k, v in rows.items(): print(f"{k:15} {v}")
 

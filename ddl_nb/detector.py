@@ -67,13 +67,15 @@ class Detector:
     """A trained model with its settings and score scale.
 
     `size` is (height, width) of the working frames. `scale` holds quantiles of the held-out normal footage's smoothed scores
-    ("0.99" -> value), and `map`, the map value at which heat maps are at full strength. `held_out` names that footage."""
+    ("0.99" -> value), and `map`, the map value at which heat maps are at full strength. `held_out` names that footage.
+    `learnt` is the anomaly weight at the end of a training that learns it."""
     model: torch.nn.Module
     settings: Settings
     size: tuple
     scale: dict = field(default_factory=dict)
     held_out: list = field(default_factory=list)   # [clip, first frame, number of frames]
     scene: str = ""
+    learnt: float | None = None
 
 # %% ../nbs/10_detector.ipynb #0b5f4ca4
 @patch(as_prop=True)
@@ -108,6 +110,7 @@ def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=Tr
     model = trainer.run(progress, watch)
     held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
     detector = cls(model, trainer.settings, tuple(trainer.size), {}, held_out, scene.name)
+    if trainer.settings.regime == "ddl": detector.learnt = trainer.module.weight().item()
     detector.measure(trainer.held_out or scene.train)
     if out: detector.save(Path(out)/"model.safetensors")
     return detector
@@ -127,7 +130,7 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
 # %% ../nbs/10_detector.ipynb #a2ef61c9
 def _about(self: Detector):
     "All but the weights, as text."
-    return json.dumps(dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene))
+    return json.dumps(dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene, learnt=self.learnt))
 
 def _from_about(path, text, build):  # a file, its header, and settings -> model
     "The detector that a header describes."
@@ -135,7 +138,7 @@ def _from_about(path, text, build):  # a file, its header, and settings -> model
         about = json.loads(text)
         if about["format"] > FORMAT: raise DDLError("made by a newer version of this package; update it")
         settings = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])})
-        return Detector(build(settings), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"])
+        return Detector(build(settings), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"], about.get("learnt"))
     except DDLError as e: raise DDLError(f"{path}: {e}") from e
     except (KeyError, TypeError, ValueError) as e: raise DDLError(f"{path}: {KINDS.get(Path(path).suffix, 'a safetensors')} file, but not a model of this package") from e
 
