@@ -13,7 +13,7 @@ def test_named_in_a_terminal(dataset, tmp_path):
     "A word in place of a file: scored on foreign footage, described, and not taken for a folder of data."
     call("score", "ped2", dataset, "--out", tmp_path/"scores").works()
     assert len((tmp_path/"scores"/"scores.csv").read_text().splitlines()) > 2
-    assert "ddl" in call("info", "ped2").works().out
+    assert "128x192" in call("info", "ped2").works().out
     call("score", "pad2", dataset, "--out", tmp_path).fails(1, "pad2: no such model file", "ped2")
 
 def test_packaged():
