@@ -6,12 +6,12 @@
 __all__ = ['KEEP', 'OUT', 'KEYS', 'check_7_1', 'check_7_2', 'stretches_by_looking', 'as_rows', 'check_7_3', 'check_7_4',
            'check_7_5', 'events_by_looking', 'check_7_6', 'frames_of', 'check_7_7', 'check_7_8']
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #83480183
+# %% ../../nbs/course/solutions/07_camera.ipynb #83b50362
 import math
 import numpy as np
 from ..exercises import NotYet, Wrong, exercise
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #fdabf6f0
+# %% ../../nbs/course/solutions/07_camera.ipynb #8cfc80d1
 KEEP = dict(a="drizzle and umbrellas belong to the yard: without recording a, every rainy day will be an alarm",
             d="running children in the long break are ordinary here: without recording d, every break will be an alarm",
             f="the camera is to work in the evening too: without recording f, lamps and dusk are unknown to the model and score high")
@@ -27,7 +27,7 @@ def check_7_1(letters):
         if letter in KEEP and letter in given: raise Wrong(KEEP[letter])
         if letter in OUT and letter not in given: raise Wrong(OUT[letter])
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #046c0ba4
+# %% ../../nbs/course/solutions/07_camera.ipynb #602fa739
 @exercise("frame t is at t/fps, so the first one is rounded up and the last one down")
 def check_7_2(frames_between):
     def by_looking(start, end, fps):               # ask every frame
@@ -47,7 +47,7 @@ def check_7_2(frames_between):
         if abs(answer[0] - first) <= 1 and abs(answer[1] - last) <= 1: raise Wrong(f"{said}: the frames inside are {first} to {last}, you give {answer[0]} to {answer[1]}; rounding must go inward at both ends (up at the first, down at the last)")
         raise Wrong(f"{said}: the frames inside are {first} to {last}, you give {answer[0]} to {answer[1]}")
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #e4fcfa68
+# %% ../../nbs/course/solutions/07_camera.ipynb #5cb54d3b
 def stretches_by_looking(flags):  # frame by frame; not how one would write it
     "Unbroken stretches of true values as (first, last)."
     found = []
@@ -76,7 +76,7 @@ def check_7_3(rows):
         if [r for r in want if r[0] < r[1]] == answer: raise Wrong(f"{said}: a stretch of a single frame is a stretch")
         raise Wrong(said)
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #30612ba9
+# %% ../../nbs/course/solutions/07_camera.ipynb #25ad66d7
 @exercise("a quantile of all held-out scores together, from above, and not a look at the test clips")
 def check_7_4(choose_threshold):
     rng = np.random.default_rng(71)
@@ -100,7 +100,7 @@ def check_7_4(choose_threshold):
             if abs(value - wrong) < 3e-6: raise Wrong(why)
         raise Wrong(f"asked was a threshold that {share:.0%} of the held-out frames exceed ({k} of {len(scores)}); {(scores > value).sum()} exceed yours, {value:.4f}")
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #9de6d28c
+# %% ../../nbs/course/solutions/07_camera.ipynb #a9446148
 @exercise("three hours of silence for each promised hour, at 95 percent: T = -ln(1 - confidence) / rate")
 def check_7_5(hours_needed):
     for rate, confidence in ((.5, .95), (4, .9), (1 / 24, .99)):
@@ -117,7 +117,7 @@ def check_7_5(hours_needed):
             if abs(T - wrong) < 1e-4 * max(1, wrong): raise Wrong(f"{said}: {why}")
         raise Wrong(f"{said}; but after {T:.3g} hours a camera with that rate has been quiet with probability {luck:.3f}, and it should be {1 - confidence:.2f}")
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #de4afbc6
+# %% ../../nbs/course/solutions/07_camera.ipynb #f4a281af
 def events_by_looking(scores, threshold, gap):  # a frame belongs to an event if it is high, or if highs stand on both sides, near enough
     high = [i for i, s in enumerate(scores) if s > threshold]
     inside = set(high) | {i for a, b in zip(high, high[1:]) if b - a - 1 <= gap for i in range(a, b)}
@@ -139,7 +139,7 @@ def check_7_6(events):
         if text[0] == "1" and len(answer) < len(want): raise Wrong(f"{said}: the event that begins with frame 0 is missing")
         raise Wrong(said)
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #84221e5f
+# %% ../../nbs/course/solutions/07_camera.ipynb #c9e88c9a
 def frames_of(events): return [set(range(a, b + 1)) for a, b in events]
 
 @exercise("each side is counted by itself: three found pieces of one theft are three right alarms and one theft recalled")
@@ -176,7 +176,7 @@ def check_7_7(judge):
         if max(precision, recall) > 1: raise Wrong(f"{said}: {given}; a share above 1 means that something was counted twice")
         raise Wrong(f"{said}: precision and recall are {asked}; you give {given}")
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #586c5828
+# %% ../../nbs/course/solutions/07_camera.ipynb #0be2825c
 KEYS = dict(training_minutes="minutes of footage trained on", held_out_minutes="minutes of ordinary footage, apart from it", alarms_held_out="events in that footage",
             alarms_an_hour="what you conclude from these two", fps="frames a second", threshold="above it a frame is abnormal", frames="frames in the test recording",
             events="[(first, last), ...] found in it", false="how many of them are false", true="how many things happened", missed="how many of these were missed")
