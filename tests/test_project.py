@@ -62,7 +62,8 @@ def test_every_exporting_notebook_has_tests_and_outputs():
     for path in (root / "nbs").rglob("*.ipynb"):
         code = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
         source = "\n".join(c.source for c in code)
+        if path.parent.name == "course": continue                # students' notebooks: a prediction comes before the picture
         assert any(c.outputs for c in code), f"{path.name} was saved without its outputs"
         assert not any(o.output_type == "error" for c in code for o in c.outputs), f"{path.name} holds an error"
         if "#| export" in source:
-            assert "test_eq(" in source or "test_close(" in source, f"{path.name} exports and does not test"
+            assert any(f"{test}(" in source for test in ("test_eq", "test_close", "test_check")), f"{path.name} exports and does not test"

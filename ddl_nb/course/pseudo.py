@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from ..exercises import Wrong, exercise
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #1da0ff29
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #1c9f587b
 def _compare(answer, right, mistakes, cases, said, form=lambda x: np.asarray(x, float)):
     "Raise `Wrong`: the sentence of the mistake that gives what the answer gives in all cases, or `said(case, got, wanted)` of the first that differs."
     def same(a, b): return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-5, 1e-8)
@@ -27,7 +27,7 @@ def _compare(answer, right, mistakes, cases, said, form=lambda x: np.asarray(x, 
 @exercise("in every frame of the window, not in most of them")
 def check_3_1(present):
     g, names = np.random.default_rng(31), np.arange(9)
-    rows = pd.DataFrame([(f, x := 3. * k, 5., x + 4, 9., k) for k in names for f in range(14) if g.random() < .72], columns=["frame", "x1", "y1", "x2", "y2", "track"]).sample(frac=1, random_state=1)
+    rows = pd.DataFrame([(f, x := 3. * k, 5., x + 4, 9., k) for k in names for f in range(k, k + 9) if g.random() < .85], columns=["frame", "x1", "y1", "x2", "y2", "track"]).sample(frac=1, random_state=1)
     there = {k: set(rows["frame"][rows["track"] == k]) for k in names}
     def those(condition): return lambda rows, start, T: [k for k in names if condition(there[k], list(range(start, start + T)))]
     mistakes = {
@@ -46,7 +46,7 @@ def check_3_1(present):
         if want[k]: raise Wrong(f"track {k} is there in all of {frames}, and missing in your answer")
         raise Wrong(f"track {k} has no box in frame {min(set(range(case[1], case[1] + case[2])) - there[k])}, so it is not there in all of {frames}")
     def form(found): return np.isin(names, np.array([int(k) for k in found]))
-    _compare(present, those(lambda f, w: all(t in f for t in w)), mistakes, [(rows, start, T) for start, T in ((2, 3), (4, 5), (7, 3), (1, 7))], said, form)
+    _compare(present, those(lambda f, w: all(t in f for t in w)), mistakes, [(rows, start, T) for start, T in ((3, 3), (6, 5), (9, 3), (5, 7))], said, form)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #6f6eb14b
 def _mask(low=math.floor, high=math.ceil, more=0, order=(0, 1, 2, 3), which=lambda boxes, t: boxes[t], inside=1):
