@@ -161,11 +161,11 @@ def check_3_5(start):
     def said(case, got, want): return f"you start at l = {got:.3f}, where sigma is {1 / (1 + math.exp(-np.clip(got, -500, 500))):.3f}; the weight was to be {case[0]}"
     _compare(start, logit, mistakes, [(.8,), (.1,), (.35,), (.99,)], said)
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #f3d1545b
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #a06ee322
 @exercise("inside the mask A - X, times the slope of sigma; outside, nothing")
 def check_3_6(gradient):
     def s(l): return 1 / (1 + math.exp(-l))
-    def XA(X, M, A, l): return (X + M * s(l) * (A - X)).numpy()
+    def XA(X, M, A, l): return X + M * s(l) * (A - X)
     def central(X, M, A, l, h=1e-4): return (8 * (XA(X, M, A, l + h) - XA(X, M, A, l - h)) - XA(X, M, A, l + 2 * h) + XA(X, M, A, l - 2 * h)) / (12 * h)
     mistakes = {
         "that is the derivative by sigma; the chain rule also wants that of sigma by l, sigma (1 - sigma)": lambda X, M, A, l: M * (A - X),
