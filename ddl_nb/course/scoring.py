@@ -130,7 +130,7 @@ def check_6_5(judge):
                 "you give shares; numbers of frames are asked for": shares}
     _compare(judge, right, mistakes, cases, lambda h, s, y, q: f"{len(h)} held-out and {len(s)} test scores, share {q}")
 
-# %% ../../nbs/course/solutions/06_scoring.ipynb #4994cc45
+# %% ../../nbs/course/solutions/06_scoring.ipynb #40f8f173
 @exercise("clips are drawn, with replacement, and all their frames ranked together")
 def check_6_6(one_draw):
     g = np.random.default_rng(66)
@@ -151,7 +151,7 @@ def check_6_6(one_draw):
         if not .1 < share < .36: raise Wrong(f"in {share:.0%} of the draws each clip comes once; by chance it is in 6 of 27, so the clips are not drawn evenly")
         return
     sets = allowed + [micro(names) for k in (1, 2) for names in combinations("abc", k)]
-    if among(values, sets).all(): raise Wrong("a clip that was drawn twice counts once in yours; if you put the drawn clips into a dict, the second takes the place of the first")
+    if among(values, [whole]).any() and among(values, sets).all(): raise Wrong("a clip that was drawn twice counts once in yours; if you put the drawn clips into a dict, the second takes the place of the first")
     if among(values, [np.mean([auc(labels[k], scores[k]) for k in names]) for names in combinations_with_replacement("abc", 3)]).all(): raise Wrong("you average the AUCs of the drawn clips; micro AUC ranks all their frames together")
     if among(np.array(values) * 100, allowed).all(): raise Wrong("right, but as a fraction; in percent, please")
     if among(values, [micro(names) for k in (2, 4) for names in combinations_with_replacement("abc", k)]).all(): raise Wrong("you draw another number of clips than there are: from three clips, three")

@@ -83,7 +83,7 @@ def check_1_4(letter):
     if letter in wrong: raise Wrong(wrong[letter])
     if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
 
-# %% ../../nbs/course/solutions/01_seeing.ipynb #e9fa4ec3
+# %% ../../nbs/course/solutions/01_seeing.ipynb #999a2332
 def _patches(m, size, stride):
     "Patch means from running sums, (rows, columns)."
     total = np.pad(m.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -108,6 +108,7 @@ def _maps():
         found.append((m, size, stride))
     return found
 
+# %% ../../nbs/course/solutions/01_seeing.ipynb #dd452599
 @exercise("the largest of the means, and where it lies: x is the column, y the row")
 def check_1_5(patch_score):
     def right(m, size, stride): return _best(_patches(m, size, stride), stride)
@@ -117,7 +118,7 @@ def check_1_5(patch_score):
         "x and y count patches; in pixels they are `stride` times as much": lambda *case: _best(_patches(*case), 1),
         "x and y are the patch's middle; its upper left corner was asked for": moved(lambda s: s // 2, lambda s: s // 2),
         "x and y are the patch's lower right corner; the upper left one was asked for": moved(lambda s: s, lambda s: s),
-        "you leave out the last row and column of patches: a patch begins at h - size, too": lambda m, s, d: _best(_patches(m, s, d)[:range(0, m.shape[0] - s, d).__len__(), :range(0, m.shape[1] - s, d).__len__()], d),
+        "you leave out the last row and column of patches: a patch begins at h - size, too": lambda m, s, d: _best(_patches(m, s, d)[:len(range(0, m.shape[0] - s, d)), :len(range(0, m.shape[1] - s, d))], d),
         "your patches lie side by side; they begin every `stride` pixels, so they overlap": lambda m, s, d: _best(_patches(m, s, s), s),
         "some of your patches reach over the edge and are smaller than size x size: a narrow line there wins": lambda m, s, d: _best(_cut(m, s, d), d),
         "that is the sum of the patch; its mean was asked for": lambda *case: (right(*case)[0] * case[1]**2, *right(*case)[1:]),
@@ -150,7 +151,7 @@ def check_1_6(letter):
     if letter in wrong: raise Wrong(wrong[letter])
     if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
 
-# %% ../../nbs/course/solutions/01_seeing.ipynb #1100247f
+# %% ../../nbs/course/solutions/01_seeing.ipynb #d7610fc0
 ROUNDINGS = (lambda box: np.rint(box), lambda box: np.floor(box), lambda box: np.array([*np.floor(box[:2]), *np.ceil(box[2:])]))     # to whole pixels: nearest, down, outward
 
 def _box_error(scene, maps, name, kind, frames, unit, rounding=ROUNDINGS[0]):
@@ -185,7 +186,8 @@ def check_1_7(finding, scene, detector, maps):
     name, first, last = where[lowest]
     unit, times = maps[name].shape[1] / scene.test[0].height, range(first, last + 1)
     for key, kind in (("inside", lowest), ("walkers", "walker")):
-        def near(want, tolerance): return abs(finding[key] / want - 1) < tolerance
+        if not np.isfinite(finding[key]): raise Wrong(f"{key} is not a number: some of your boxes hold no pixel. Boxes are in pixels of the source (240 high), the map is {maps[name].shape[1]} high")
+        def near(want, tolerance): return abs(finding[key] - want) < tolerance * want
         def boxes(times, unit, tolerance): return any(near(_box_error(scene, maps, name, kind, times, unit, r), tolerance) for r in ROUNDINGS)
         if boxes(times, unit, 3e-3): continue
         if boxes(range(len(maps[name])), unit, 3e-3): raise Wrong(f"{key} is over all frames of the clip; take the frames in which the anomaly is there")

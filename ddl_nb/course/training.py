@@ -127,13 +127,13 @@ def check_5_5(running):
     }
     _compare(running, torch_says, mistakes, cases)
 
-# %% ../../nbs/course/solutions/05_training.ipynb #c73255c8
+# %% ../../nbs/course/solutions/05_training.ipynb #4d650eb5
 _LOOKS = dict(a="a healthy run's losses fall fast and then level off, and its weight moves in small steps away from both edges",
               b="with a rate much too high for the network the reconstruction loss jumps up and stays there, worse than at the start",
               c="with a rate much too low nothing moves: all three curves are flat lines where they began",
               d="with the weight at its edge the reconstruction loss can look fine, while sigma has gone nearly to 1 early on and stays")
 _SHOWS = dict(A="curve A's reconstruction loss ends above where it began", B="curve B's reconstruction loss falls, but look at its anomaly weight",
-              C="curve C's losses fall and level off, and its weight has left 0.5 by a little", D="curve D is the flat one, in all three panels")
+              C="curve C's losses fall and level off, and its weight has left 0.5 by a little", D="curve D goes nowhere, in all three panels")
 
 @exercise("the anomaly weight must be looked at by itself: the loss of a run does not show that it has gone")
 def check_5_6(diagnosis):
