@@ -95,7 +95,7 @@ def check_4_2(distinction):
     if abs(copied / full - 1) > 1e-3: raise Wrong(f"for a model that copies its input, N is 0 and the loss is P / epsilon, {full:.4g} in the case tried; yours is {copied:.4g}: is P the root of a sum (not of a mean), and epsilon 1e-6?")
     if not abs(nothing - 1) < 1e-6: raise Wrong(f"if X, X_A and f(X_A) are all the same, P = N = 0 and your loss is {nothing}; (0 + epsilon) / (0 + epsilon) is 1")
 
-# %% ../../nbs/course/solutions/04_distinction.ipynb #5859072b
+# %% ../../nbs/course/solutions/04_distinction.ipynb #c2cfb7ac
 @exercise("all start at 1; the perfect one wants the noise as loud as possible, the lazy one wants none")
 def check_4_3(ends):
     truth = dict(nothing="b", perfect="a", lazy="b")
@@ -107,6 +107,7 @@ def check_4_3(ends):
              ("lazy", "c"): "for the lazy network P and N change places with those of the perfect one; its ratio is the inverse"}
     if missing := set(truth) - set(ends): raise Wrong(f"there is no letter for {', '.join(sorted(missing))}")
     for k, right in truth.items():
+        if ends[k] is ...: raise Wrong(f"{k}: no letter yet")
         letter = str(ends[k]).strip().lower()
         if (k, letter) in wrong: raise Wrong(f"{k}: {wrong[k, letter]}")
         if letter != right: raise Wrong(f"{k}: the answer is one of the letters a, b, c")

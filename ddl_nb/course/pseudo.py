@@ -48,7 +48,7 @@ def check_3_1(present):
     def form(found): return np.isin(names, np.array([int(k) for k in found]))
     _compare(present, those(lambda f, w: all(t in f for t in w)), mistakes, [(rows, start, T) for start, T in ((3, 3), (6, 5), (9, 3), (5, 7))], said, form)
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #6f6eb14b
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #febf814c
 def _mask(low=math.floor, high=math.ceil, more=0, order=(0, 1, 2, 3), which=lambda boxes, t: boxes[t], inside=1):
     "A mask filled in pixel by pixel; the options are typical mistakes."
     def mask(boxes, size):
@@ -71,6 +71,7 @@ def check_3_2(mask_of):
         f"your mask covers 0 pixels in frame {empty}: did you swap x and y? Rows are y, columns are x": dict(order=swapped),
         "your box is a row and a column too large: x2 and y2 are not in it any more": dict(more=1),
         "your box ends too early: where x2 is 8.9 the pixels up to column 8 belong to it, so round x2 and y2 up": dict(high=math.floor),
+        "you round x2 and y2 down and add one: right for 8.9, but where x2 is 9 the box ends with column 8; math.ceil does both": dict(high=math.floor, more=1),
         "you round to the nearest pixel; the object's rim stays out wherever that is inward. Down for x1 and y1, up for x2 and y2": dict(low=round, high=round),
         "you round inward: x1 and y1 go down, x2 and y2 go up": dict(low=math.ceil, high=math.floor),
         "your box starts too late: round x1 and y1 down": dict(low=math.ceil),
@@ -81,7 +82,8 @@ def check_3_2(mask_of):
     }
     def said(case, got, want):
         if set(np.unique(got)) - {0, 1}: raise Wrong(f"a mask holds zeros and ones; yours goes from {got.min():g} to {got.max():g}")
-        t = int(np.flatnonzero((got != want).any((1, 2)))[0])
+        differs, bare = (got != want).any((1, 2)), ~got.any((1, 2))
+        t = int(np.flatnonzero(bare if bare.any() else differs)[0])
         return f"in frame {t} your mask covers {got[t].sum():.0f} pixels, {(got[t] * want[t]).sum():.0f} of them in the box; the box {case[0][t].tolist()} has {want[t].sum():.0f}" + ("; did you swap x and y?" if not got[t].any() else "")
     _compare(mask_of, _mask(), {s: _mask(**o) for s, o in sentences.items()}, cases, said)
 
@@ -189,7 +191,7 @@ def check_3_7(letter):
     _letter(letter, "b", dict(a="look at one pixel: its three channels were equal, and three different draws are blended in; what does a screen show?",
                               c="the three channels of X are equal, but A has three draws of its own for each pixel"))
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #e575b9f4
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #e09fc96a
 @exercise("it is one of the family: harmless outside, graded inside, and its weight can learn")
 def check_3_8(my_anomaly):
     size = (24, 30)
@@ -218,4 +220,4 @@ def check_3_8(my_anomaly):
     slope, = torch.autograd.grad((out - X).square().sum(), weight, allow_unused=True)
     if slope is None or not slope.isfinite() or abs(slope) < 1e-9: raise Wrong(f"the gradient by the weight is {slope}; a weight that only decides, by a comparison or by rounding, cannot be learnt")
     inside = at(1, torch.full_like(X, .5))[:, 1][:, M[0, 1] > 0].numpy()
-    if inside.std() > 1e-3 and abs(np.sort(inside.ravel()) - np.linspace(0, 1, inside.size)).max() < .1: raise Wrong("at weight 1 the box holds uniform noise: that is the paper's pseudo anomaly again; find another")
+    if inside.std() > 1e-3 and abs(np.sort(inside.ravel()) - np.linspace(0, 1, inside.size)).max() < .1: raise Wrong("at weight 1 the box holds noise that is spread evenly over [0, 1]: that is the paper's pseudo anomaly again; find another")

@@ -151,7 +151,7 @@ def check_1_6(letter):
     if letter in wrong: raise Wrong(wrong[letter])
     if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
 
-# %% ../../nbs/course/solutions/01_seeing.ipynb #d7610fc0
+# %% ../../nbs/course/solutions/01_seeing.ipynb #12d0e54d
 ROUNDINGS = (lambda box: np.rint(box), lambda box: np.floor(box), lambda box: np.array([*np.floor(box[:2]), *np.ceil(box[2:])]))     # to whole pixels: nearest, down, outward
 
 def _box_error(scene, maps, name, kind, frames, unit, rounding=ROUNDINGS[0]):
@@ -163,6 +163,7 @@ def _box_error(scene, maps, name, kind, frames, unit, rounding=ROUNDINGS[0]):
         if (part := maps[name][t][y1:y2, x1:x2]).size: means.append(part.mean())
     return np.mean(means) if means else 0.
 
+# %% ../../nbs/course/solutions/01_seeing.ipynb #a069995b
 @exercise("by the error, the missed one is one walker among others: what is strange about it is not how it looks")
 def check_1_7(finding, scene, detector, maps):
     if missing := {"found", "missed", "inside", "walkers"} - set(finding): raise Wrong(f"the dict lacks {', '.join(sorted(missing))}")
