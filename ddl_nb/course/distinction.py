@@ -43,7 +43,7 @@ def check_4_1(distance):
     def said(case, got, want): return f"for two pixels {np.round(case[0][:, 0, 0].numpy(), 3)} and {np.round(case[1][:, 0, 0].numpy(), 3)} you get {got[0, 0]:.4f}; it is {want[0, 0]:.4f}"
     _compare(distance, by_pixel(lambda d: sum(v * v / len(d) for v in d)**.5), mistakes, [(_draw(c, c, 3, 4), _draw(c + 9, c, 3, 4)) for c in (3, 1, 2)], said)
 
-# %% ../../nbs/course/solutions/04_distinction.ipynb #61ab73cc
+# %% ../../nbs/course/solutions/04_distinction.ipynb #5d375741
 def _per_target(ratio=lambda P, N: (P + 1e-6) / (N + 1e-6), power=2, root=True, masked=True, reduce=sum, empty=None):
     "L_dist by plain loops; the options are typical mistakes."
     def loss(X, XA, Y, M):
@@ -69,6 +69,7 @@ def _targets(seed, m=4, c=3):
     for k in range(m): M[k, k % 3:4, 1:3 + k % 4] = k != 1
     return X, X + .6 * M[:, None] * (A - X), (X + A + Y) / 3, M
 
+# %% ../../nbs/course/solutions/04_distinction.ipynb #a4ded4a9
 @exercise("a ratio for each target that has an object, and their mean")
 def check_4_2(distinction):
     mistakes = {

@@ -87,7 +87,7 @@ def check_3_2(mask_of):
         return f"in frame {t} your mask covers {got[t].sum():.0f} pixels, {(got[t] * want[t]).sum():.0f} of them in the box; the box {case[0][t].tolist()} has {want[t].sum():.0f}" + ("; did you swap x and y?" if not got[t].any() else "")
     _compare(mask_of, _mask(), {s: _mask(**o) for s, o in sentences.items()}, cases, said)
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #8a86a4c3
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #eaaedbdf
 def _window(seed, c=3, T=3, size=(6, 7)):
     "X, M and A: a normal window, the mask of a box that moves, and noise; float64."
     g = torch.Generator().manual_seed(seed)
@@ -104,6 +104,7 @@ def _pixel_by_pixel(inside, outside=lambda x, a, s: x):
         return out
     return blend
 
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #af7084e2
 @exercise("nothing happens outside the box, and inside it the two shares add up to one")
 def check_3_3(blend):
     def rule(x, a, s): return (1 - s) * x + s * a

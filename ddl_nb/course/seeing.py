@@ -83,7 +83,7 @@ def check_1_4(letter):
     if letter in wrong: raise Wrong(wrong[letter])
     if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
 
-# %% ../../nbs/course/solutions/01_seeing.ipynb #999a2332
+# %% ../../nbs/course/solutions/01_seeing.ipynb #3650ff92
 def _patches(m, size, stride):
     "Patch means from running sums, (rows, columns)."
     total = np.pad(m.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -98,17 +98,22 @@ def _cut(m, size, stride):
     "Means of patches that may reach over the edge."
     return np.array([[m[y:y + size, x:x + size].mean() for x in range(0, m.shape[1], stride)] for y in range(0, m.shape[0], stride)])
 
+def _shifted(m, size, stride):
+    "The best patch, where the last ones are shifted inward."
+    means = [(m[y:y + size, x:x + size].mean(), x, y) for y in {*range(0, m.shape[0] - size, stride), m.shape[0] - size} for x in {*range(0, m.shape[1] - size, stride), m.shape[1] - size}]
+    return max(means)
+
 def _maps():
     "Faint maps, each with something in it: a blob, a single pixel beside a blob, a blob in the last corner, a narrow line at the edge, two blobs."
     g, found = np.random.default_rng(5), []
     for h, w, size, stride, bright in ((32, 48, 8, 4, [(20, 27, 4, 11, 1.)]), (48, 40, 16, 8, [(3, 4, 30, 31, 9.), (25, 35, 9, 19, .8)]), (24, 40, 8, 4, [(16, 24, 32, 40, 1.)]),
-                                       (30, 44, 8, 4, [(28, 30, 0, 44, 3.), (8, 16, 8, 16, 1.2)]), (40, 24, 8, 8, [(0, 8, 16, 24, .7), (16, 24, 0, 8, .9)])):
+                                       (30, 44, 8, 4, [(28, 30, 0, 44, 6.), (8, 16, 8, 16, 1.2)]), (40, 24, 8, 8, [(0, 8, 16, 24, .7), (16, 24, 0, 8, .9)])):
         m = g.random((h, w)) / 10
         for y1, y2, x1, x2, value in bright: m[y1:y2, x1:x2] += value
         found.append((m, size, stride))
     return found
 
-# %% ../../nbs/course/solutions/01_seeing.ipynb #dd452599
+# %% ../../nbs/course/solutions/01_seeing.ipynb #c55228f8
 @exercise("the largest of the means, and where it lies: x is the column, y the row")
 def check_1_5(patch_score):
     def right(m, size, stride): return _best(_patches(m, size, stride), stride)
@@ -121,6 +126,7 @@ def check_1_5(patch_score):
         "you leave out the last row and column of patches: a patch begins at h - size, too": lambda m, s, d: _best(_patches(m, s, d)[:len(range(0, m.shape[0] - s, d)), :len(range(0, m.shape[1] - s, d))], d),
         "your patches lie side by side; they begin every `stride` pixels, so they overlap": lambda m, s, d: _best(_patches(m, s, s), s),
         "some of your patches reach over the edge and are smaller than size x size: a narrow line there wins": lambda m, s, d: _best(_cut(m, s, d), d),
+        "you shift the last patches inward, as the package does; here they begin at multiples of `stride` only": _shifted,
         "that is the sum of the patch; its mean was asked for": lambda *case: (right(*case)[0] * case[1]**2, *right(*case)[1:]),
         "that is the smallest patch mean; the strangest place has the largest": lambda m, s, d: (lambda v, x, y: (-v, x, y))(*_best(-_patches(m, s, d), d)),
         "your patches begin at every pixel; they begin every `stride` pixels": lambda m, s, d: _best(_patches(m, s, 1), 1),
