@@ -19,6 +19,7 @@ import seaborn as sns
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from sklearn.metrics import roc_curve
 from torch import nn
 
@@ -175,8 +176,8 @@ class _Bench:
         if not self.targets: raise DDLError(f"clip {clip.name}: no object is there in {self.T} frames in a row; choose another clip, or look for objects in another way")
 
     def menus(self):
-        "Controls for the object, longest seen first, and for the frame."
-        order = sorted(self.targets, key=lambda k: -len(self.targets[k]))
+        "Controls for the object, those that move furthest first (a screen that flickers moves nowhere), and for the frame."
+        order = sorted(self.targets, key=lambda k: -np.ptp(self.boxes[k, self.targets[k], 0]))
         menu = widgets.Dropdown(options=[(f"object {self.names[k]}", k) for k in order], description="object")
         slider = widgets.SelectionSlider(options=self.targets[order[0]], value=self.targets[order[0]][len(self.targets[order[0]]) // 2], description="frame")
         def other(change):
@@ -193,6 +194,7 @@ class _Bench:
         for m, (x1, y1, x2, y2) in zip(mask, self.boxes[k, at]): m[y1:y2, x1:x2] = 1
         return self.frames[at], mask, np.array([True])
 
+# %% ../nbs/13_explore.ipynb #a69677c6
 @torch.inference_mode()
 def distinguish(model,   # takes windows (1, c, T, h, w)
                 frames,  # uint8 (T, h, w, c)
@@ -206,14 +208,15 @@ def distinguish(model,   # takes windows (1, c, T, h, w)
     P, N = (torch.linalg.vector_norm(M_t * (x - Y)).item() for x in (X_t, XA_t))
     return X_t, XA_t, Y, M_t, P, N
 
+# %% ../nbs/13_explore.ipynb #045d29a3
 def pseudo_bench(detector, clip,
                  objects):  # tracked objects, a table as `find_tracks` returns
     "Blend noise into a tracked object, and see frame, reconstruction, both errors, P, N and L_dist."
     model, bench = _folded(detector), _Bench(detector, clip, objects)
-    fig, axes = plt.subplots(1, 5, figsize=(11, 2), dpi=100)
+    fig, axes = plt.subplots(1, 5, figsize=(11, .3 + 2.2 * detector.size[0] / detector.size[1]), dpi=100)
     titles = ("normal $X_t$", "pseudo anomaly $X_{A,t}$", "rebuilt $f(X_A)$", "$|X_t - f(X_A)|$, gives $P$", "$|X_{A,t} - f(X_A)|$, gives $N$")
     for ax, title in zip(axes, titles): ax.set_title(title, fontsize=10); ax.axis("off")
-    fig.subplots_adjust(0, 0, 1, .88, .02)
+    fig.subplots_adjust(0, 0, 1, 1 - .3 / fig.get_figheight(), .02)
     board = Board(fig)
     def draw(object, frame, sigma):
         frames, mask, _ = bench.item(object, frame)
@@ -269,8 +272,8 @@ class TrainingMonitor(Explorer):
         for ax, title in zip(self.axes, ("reconstruction loss", "anomaly weight $\\sigma$", "frame", "reconstruction")): ax.set_title(title, fontsize=10)
         for ax in self.axes[2:]: ax.axis("off")
         self.lines = [ax.plot([], [], lw=1)[0] for ax in self.axes[:2]]
-        self.axes[0].set(xlabel="step", yscale="log"); self.axes[1].set(xlabel="step", ylim=(0, 1))
-        self.pictures = [ax.imshow(np.zeros((2, 2, 3))) for ax in self.axes[2:]]
+        self.axes[0].set(xlabel="step", yscale="log"); self.axes[0].yaxis.set_minor_formatter(NullFormatter()); self.axes[1].set(xlabel="step", ylim=(0, 1))
+        self.pictures = [ax.imshow(np.ones((2, 2, 3))) for ax in self.axes[2:]]
         self.figure.tight_layout()
         super().__init__(self._draw, "loss, anomaly weight and a reconstruction during training")
 
@@ -335,6 +338,7 @@ def score_explorer(detector, scene):
     threshold = widgets.FloatSlider(detector.threshold, min=0, max=top, step=top / 200, readout_format=".4f", description="threshold")
     return Explorer(draw, "a frame, its reconstruction, its error map, and scores over time", clip=menu, frame=slider, threshold=threshold)
 
+# %% ../nbs/13_explore.ipynb #853ead83
 def _score_board(score, labels, roc):
     fig = plt.figure(figsize=(11, 4.2), dpi=90)
     grid = fig.add_gridspec(2, 4, height_ratios=(1, 1), hspace=.25, wspace=.03, left=.05, right=.99, top=.94, bottom=.12)
@@ -343,7 +347,7 @@ def _score_board(score, labels, roc):
     line, curve = fig.add_subplot(grid[1, :3]), fig.add_subplot(grid[1, 3].subgridspec(1, 1)[0])
     line.fill_between(np.arange(len(labels)), 0, 1, where=np.asarray(labels) > 0, transform=line.get_xaxis_transform(), step="mid", color=np.array(ORANGE) / 255, alpha=.25, lw=0, label="anomalous")
     line.plot(score.frames, lw=.7, color="0.6", label="score"); line.plot(score.smoothed, lw=1.4, color=np.array(BLUE) / 255, label="smoothed")
-    line.set(xlabel="frame", xlim=(0, len(labels) - 1), ylim=(0, None)); line.legend(fontsize=8, loc="upper right", ncols=3)
+    line.set(xlabel="frame", xlim=(0, len(labels) - 1), ylim=(0, None)); line.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, .97), ncols=3, frameon=False)
     curve.plot(*roc[:2], color=np.array(BLUE) / 255); curve.plot([0, 1], [0, 1], ":", color="0.6")
     curve.set(xlabel="false alarms", ylabel="found", aspect="equal"); curve.set_title("ROC, all clips", fontsize=10)
     return (axes, line, curve), Board(fig)
@@ -381,17 +385,18 @@ def montage(maps):  # (k, h, w)
     "Up to 32 feature maps side by side, on one scale from their lowest to nearly their highest value: uint8 (H, W, 3)."
     maps = np.asarray(maps)[:32]
     low, high = maps.min(), np.quantile(maps, .998)
-    columns = next(c for c in (1, 2, 4, 8) if c * max(1, c // 2) >= len(maps) or c == 8)
+    columns = 2 ** int(np.ceil(np.log2(len(maps)) / 2))
     tiles = np.pad((maps - low) / max(high - low, 1e-9), ((0, -len(maps) % columns), (0, 1), (0, 1)), constant_values=0)
     sheet = tiles.reshape(-1, columns, *tiles.shape[1:]).swapaxes(1, 2).reshape(-1, columns * tiles.shape[2])
     return cv2.applyColorMap((np.clip(sheet, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
+# %% ../nbs/13_explore.ipynb #8d0ae9bf
 def dissector(detector, clip):
     "Pick a layer: shapes, parameters, multiply-adds and feature maps of one window."
     _folded(detector)                                         # refuses exported models
     model, frames = detector.model, _frames(detector, clip)
     outputs = lru_cache(maxsize=2)(lambda frame: layer_outputs(model, frames[window_indices(len(frames), model.window)[frame]]))
-    fig, axes = plt.subplots(1, 2, figsize=(11, 4), dpi=90, width_ratios=(1, 2.2))
+    fig, axes = plt.subplots(1, 2, figsize=(11, 3.3), dpi=90, width_ratios=(1, 1.6))
     for ax, title in zip(axes, ("target frame", "feature maps")): ax.set_title(title, fontsize=10); ax.axis("off")
     fig.subplots_adjust(0, 0, 1, .93, .02)
     board = Board(fig)

@@ -18,7 +18,7 @@ def render():
         if cell.cell_type == "code":
             cell.source = "" if "#| echo: false" in cell.source else re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
     text, _ = MarkdownExporter(config=Config(TemplateExporter={"exclude_output_prompt": True})).from_notebook_node(notebook)
-    text = re.sub(r"\]\((images/|\d\d_)", r"](nbs/\1", text)  # links are relative to nbs/ in the notebook
+    text = re.sub(r"\]\((images/|\d\d_|course/)", r"](nbs/\1", text).replace("](../", "](")  # links are relative to nbs/ in the notebook
     text = re.sub(r"```python\s*```", "", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

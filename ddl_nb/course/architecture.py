@@ -6,25 +6,14 @@
 __all__ = ['check_2_1', 'check_2_2', 'check_2_3', 'check_2_4', 'check_2_5', 'check_2_6', 'check_2_7', 'check_2_8']
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #dd43afd6
-import copy
 from functools import lru_cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ..exercises import Wrong, exercise
+from ..exercises import Wrong, choose, compare, exercise
 from ..models import C3DSU, ConvBlock, UNet, multiply_adds, parameters
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #238678d2
-def _same(a, b): return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-4, 1e-5)
-
-def _compare(answer, right, mistakes, cases, describe):
-    "Raise `Wrong`, with the sentence of the mistake that gives what the answer gives; or with the numbers."
-    got, want = [answer(*copy.deepcopy(case)) for case in cases], [right(*case) for case in cases]
-    if all(map(_same, got, want)): return
-    for sentence, mistake in mistakes.items():
-        if all(_same(g, mistake(*case)) for g, case in zip(got, cases)): raise Wrong(sentence)
-    raise Wrong(next(describe(g, w, *case) for g, w, case in zip(got, want, cases) if not _same(g, w)))
-
 def _unshuffle(x):
     "Pixel by pixel."
     C, H, W = x.shape
@@ -48,11 +37,10 @@ def check_2_1(space_to_depth):
         "your blocks are transposed: the result's rows must be the picture's rows": lambda x: _unshuffle(x).swapaxes(1, 2),
     }
     def describe(got, want, x):
-        if np.shape(got) != np.shape(want): return f"for x {x.shape} you give {np.shape(got)}; it should be {want.shape}"
-        k = next(k for k in range(len(want)) if not _same(got[k], want[k]))
+        k = next(k for k in range(len(want)) if not np.allclose(got[k], want[k]))
         return f"channel {k} of your result begins with {np.ravel(got[k])[:3].round(2).tolist()}; it should begin with {want[k].ravel()[:3].round(2).tolist()}, of channel {k // 4} of x"
     g = np.random.default_rng(21)
-    _compare(space_to_depth, _unshuffle, mistakes, [(g.random((3, 4, 8)).round(2),), (g.random((2, 10, 6)).round(2),)], describe)
+    compare(space_to_depth, _unshuffle, mistakes, [(g.random((3, 4, 8)).round(2),), (g.random((2, 10, 6)).round(2),)], describe)
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #08fbb7d0
 def _count(c_in, c_out, kernels, bias=1, norm_1=2, norm_2=2, depth=4, square=2, each=None):
@@ -78,7 +66,7 @@ def check_2_2(block_parameters):
                  "the kernels lie side by side on the same input of c_in channels; you let each one feed the next": lambda i, o, ks: _count(i, o, ks) + sum(k * k * (o - i) * o for k in ks[1:]),
                  "that is a block of the decoder; one of the encoder was asked for": lambda i, o, ks: sum(p.numel() for p in ConvBlock(i, o, ks, up=True).parameters())}
     cases = [(3, 4, (3, 5, 7)), (5, 8, (3, 3)), (1, 6, (5,)), (16, 32, (3, 5, 7))]
-    _compare(block_parameters, made, mistakes, cases, lambda g, w, i, o, ks: f"from {i} to {o} channels with kernels {ks} you get {g}; the block has {w}")
+    compare(block_parameters, made, mistakes, cases, lambda g, w, i, o, ks: f"from {i} to {o} channels with kernels {ks} you get {g}; the block has {w}")
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #79f0296c
 @lru_cache(maxsize=None)
@@ -107,19 +95,21 @@ def check_2_3(shapes):
         "the decoder's four shapes are in the wrong order: its block 1 comes first and takes level 4, the smallest picture": lambda *case: _shapes(*case)[:4] + _shapes(*case)[:3:-1],
     }
     def describe(got, want, L, H, W):
-        if len(got) != 8: return f"eight shapes are asked for, four of the encoder and four of the decoder; you give {len(got)}"
-        k = next(k for k in range(8) if tuple(got[k]) != want[k])
-        return f"for L = {L} and {H}x{W} pixels, what {'comes out of the encoder' if k < 4 else 'goes into the decoder'}'s block {k % 4 + 1} is not {tuple(got[k])}: {'each block halves height and width, and the channels go L/8, L/4, L/2, L' if k < 4 else 'each block doubles height and width; then the skip is put beside it'}"
-    _compare(lambda *case: [tuple(s) for s in shapes(*case)], _shapes, mistakes, [(32, 64, 96), (64, 48, 32), (16, 160, 256)], describe)
+        got, want = ([tuple(map(int, s)) for s in a] for a in (got, want))
+        k = next(k for k in range(8) if got[k] != want[k])
+        return f"for L = {L} and {H}x{W} pixels, what {'comes out of the encoder' if k < 4 else 'goes into the decoder'}'s block {k % 4 + 1} is not {got[k]}: {'each block halves height and width, and the channels go L/8, L/4, L/2, L' if k < 4 else 'each block doubles height and width; then the skip is put beside it'}"
+    def eight(*case):
+        found = [tuple(s) for s in shapes(*case)]
+        if len(found) != 8: raise Wrong(f"eight shapes are asked for, four of the encoder and four of the decoder; you give {len(found)}")
+        return found
+    compare(eight, _shapes, mistakes, [(32, 64, 96), (64, 48, 32), (16, 160, 256)], describe)
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #cf50c1b8
 @exercise("the finest skip carries the picture past the bottleneck, whatever it shows")
 def check_2_4(letter):
     wrong = dict(a="that is what you get the other way round, when only the finest skip is blotted out: the deep levels alone bring a fog with some stains of colour",
                  b="the deep levels could know the square by heart, but the finest skip does not know anything: it hands over what is there, edge by edge, and the last block believes it")
-    letter = str(letter).strip().lower()
-    if letter in wrong: raise Wrong(wrong[letter])
-    if letter != "c": raise Wrong("the answer is one of the letters a, b, c")
+    choose(letter, "c", wrong)
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #9999a854
 def _conv(x, W, b, padding=0): return F.conv1d(torch.tensor(x).T[None], torch.tensor(W), torch.tensor(b), padding=padding)[0].T.numpy()
@@ -142,12 +132,11 @@ def check_2_5(over_time):
     cases = [tuple(g.standard_normal(s).astype(np.float32) for s in ((n, c), (c, c, T), (c,))) for n, c, T in ((7, 3, 3), (9, 2, 5), (5, 4, 3))]
     def describe(got, want, x, W, b):
         said = f"for {len(x)} frames of {x.shape[1]} features and T = {W.shape[2]}"
-        if np.shape(got) != want.shape: return f"{said} you give {np.shape(got)}; it is {want.shape}"
         j, k = np.argwhere(~np.isclose(got, want, 1e-4, 1e-5))[0]
         return f"{said}, number {k} of your output {j} is {np.asarray(got)[j, k]:.3f}; it is {want[j, k]:.3f}"
-    _compare(over_time, _conv, mistakes, cases, describe)
+    compare(over_time, _conv, mistakes, cases, describe)
     wide = tuple(g.standard_normal(s).astype(np.float32) for s in ((6, 2), (3, 2, 3), (3,)))              # c_out other than c
-    if not _same(over_time(*wide), _conv(*wide)): raise Wrong("with as many output as input features you are right, but not with 3 outputs of 2 features; W is (c_out, c, T)")
+    if np.shape(answer := over_time(*wide)) != np.shape(expected := _conv(*wide)) or not np.allclose(answer, expected, 1e-4): raise Wrong("with as many output as input features you are right, but not with 3 outputs of 2 features; W is (c_out, c, T)")
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #cfaecbee
 @exercise("n - T + 1 targets, (T - 1)/2 frames lost at either end, and T times fewer frames to encode in a long clip")

@@ -6,23 +6,11 @@
 __all__ = ['check_4_1', 'check_4_2', 'check_4_3', 'check_4_4', 'check_4_5', 'check_4_6', 'check_4_7', 'check_4_8']
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #d9e03c2a
-import copy
 import numpy as np
 import torch
-from ..exercises import Wrong, exercise
+from ..exercises import Wrong, compare, exercise
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #b4ae8900
-def _compare(answer, right, mistakes, cases, said, form=lambda x: np.asarray(x, float)):
-    "Raise `Wrong`: the sentence of the mistake that gives what the answer gives in all cases, or `said(case, got, wanted)` of the first that differs."
-    def same(a, b): return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-5, 1e-8)
-    got, want = ([form(f(*copy.deepcopy(case))) for case in cases] for f in (answer, right))
-    if all(map(same, got, want)): return
-    for sentence, mistake in mistakes.items():
-        if all(same(g, form(mistake(*copy.deepcopy(case)))) for g, case in zip(got, cases)): raise Wrong(sentence)
-    g, w, case = next((g, w, case) for g, w, case in zip(got, want, cases) if not same(g, w))
-    if np.shape(g) != np.shape(w): raise Wrong(f"your result has the shape {np.shape(g)}; asked for is {np.shape(w)}")
-    raise Wrong(said(case, g, w))
-
 def _draw(seed, *shape): return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 @exercise("a length over the channels, the same scale for one channel as for three")
@@ -40,8 +28,8 @@ def check_4_1(distance):
         "that is the difference of the means; channels that differ in opposite ways cancel in it": by_pixel(lambda d: d.mean()),
         "you divide by sqrt(3) whatever the number of channels": by_pixel(lambda d: np.sqrt((d**2).sum() / 3)),
     }
-    def said(case, got, want): return f"for two pixels {np.round(case[0][:, 0, 0].numpy(), 3)} and {np.round(case[1][:, 0, 0].numpy(), 3)} you get {got[0, 0]:.4f}; it is {want[0, 0]:.4f}"
-    _compare(distance, by_pixel(lambda d: sum(v * v / len(d) for v in d)**.5), mistakes, [(_draw(c, c, 3, 4), _draw(c + 9, c, 3, 4)) for c in (3, 1, 2)], said)
+    def said(got, want, *case): return f"for two pixels {np.round(case[0][:, 0, 0].numpy(), 3)} and {np.round(case[1][:, 0, 0].numpy(), 3)} you get {got[0, 0]:.4f}; it is {want[0, 0]:.4f}"
+    compare(distance, by_pixel(lambda d: sum(v * v / len(d) for v in d)**.5), mistakes, [(_draw(c, c, 3, 4), _draw(c + 9, c, 3, 4)) for c in (3, 1, 2)], said)
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #5d375741
 def _per_target(ratio=lambda P, N: (P + 1e-6) / (N + 1e-6), power=2, root=True, masked=True, reduce=sum, empty=None):
@@ -90,8 +78,8 @@ def check_4_2(distinction):
     X, XA, Y, M = _targets(4, 1)                                    # two cases where only epsilon helps
     copied, nothing = (float(distinction(*(t.clone() for t in four))) for four in ((X, XA, XA, M), (X, X, X, M)))
     full = _per_target()(X, XA, XA, M)
-    def said(case, got, want): return f"for {len(case[0])} targets with boxes of {[int(m.sum()) for m in case[3]]} pixels you get {float(got):.4f}; it is {float(want):.4f}"
-    _compare(distinction, _per_target(), mistakes, cases, said)
+    def said(got, want, *case): return f"for {len(case[0])} targets with boxes of {[int(m.sum()) for m in case[3]]} pixels you get {float(got):.4f}; it is {float(want):.4f}"
+    compare(distinction, _per_target(), mistakes, cases, said)
     if not (np.isfinite(copied) and copied > 1e3): raise Wrong(f"for a model that copies its input, N is 0 and your loss is {copied}; with epsilon below the line it is huge, and finite")
     if abs(copied / full - 1) > 1e-3: raise Wrong(f"for a model that copies its input, N is 0 and the loss is P / epsilon, {full:.4g} in the case tried; yours is {copied:.4g}: is P the root of a sum (not of a mean), and epsilon 1e-6?")
     if not abs(nothing - 1) < 1e-6: raise Wrong(f"if X, X_A and f(X_A) are all the same, P = N = 0 and your loss is {nothing}; (0 + epsilon) / (0 + epsilon) is 1")
@@ -131,8 +119,8 @@ def check_4_4(ratio):
         "that is the ratio of the squares": lambda k, s: (k / (1 - k))**2,
         "your ratio does not depend on the network; at k = 0 it must be 0": lambda k, s: s / (1 - s),
     }
-    def said(case, got, want): return f"for k = {case[0]} and sigma = {case[1]} you get {float(got):.4f}; with 120 random numbers for X and A it comes to {float(want):.4f}"
-    _compare(ratio, simulated, mistakes, [(k, s) for k in (.1, .25, .6, .8) for s in (.2, .5, .9)], said)
+    def said(got, want, *case): return f"for k = {case[0]} and sigma = {case[1]} you get {float(got):.4f}; with 120 random numbers for X and A it comes to {float(want):.4f}"
+    compare(ratio, simulated, mistakes, [(k, s) for k in (.1, .25, .6, .8) for s in (.2, .5, .9)], said)
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #8fb80760
 @exercise("drawn to X with 1/(PN), pushed away from X_A with P/N^3")
@@ -157,11 +145,11 @@ def check_4_5(slope):
         "outside the mask the loss does not depend on Y: M is missing": terms(masked=False),
         "P and N have changed places": swapped,
     }
-    def said(case, got, want):
+    def said(got, want, *case):
         i = tuple(int(v) for v in np.argwhere(~np.isclose(got, want, 1e-5, 1e-8))[0])
         return f"at pixel {i[1:]} of channel {i[0]}, {'inside' if case[3][i[1:]] else 'outside'} the mask, you get {got[i]:.5f}; autograd says {want[i]:.5f}"
     cases = [tuple(t[0] for t in _targets(seed, 1, c)) for seed, c in ((7, 3), (8, 1), (9, 2))]
-    _compare(slope, autograd, mistakes, cases, said)
+    compare(slope, autograd, mistakes, cases, said)
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #9c14d39b
 def _readings(X, XA, Y, M, eps=1e-6):
@@ -205,8 +193,8 @@ def check_4_7(mean_inverse, finite):
         "that is the median; the mean is what a loss takes": lambda v: np.median([1 / n for n in lengths(v)]),
     }
     g = np.random.default_rng(47)
-    def said(case, got, want): return f"for {len(case[0])} pixels with {len(case[0][0])} channels you get {float(got):.4f}; it is {float(want):.4f}"
-    _compare(mean_inverse, lambda v: mean([1 / n for n in lengths(v)]), mistakes, [(g.random((n, c)) - .5,) for n, c in ((7, 1), (8, 3), (6, 2))], said)
+    def said(got, want, *case): return f"for {len(case[0])} pixels with {len(case[0][0])} channels you get {float(got):.4f}; it is {float(want):.4f}"
+    compare(mean_inverse, lambda v: mean([1 / n for n in lengths(v)]), mistakes, [(g.random((n, c)) - .5,) for n, c in ((7, 1), (8, 3), (6, 2))], said)
     if not isinstance(finite, dict) or {"loss", "gradient"} - set(finite) or any(len(finite[k]) != 3 for k in ("loss", "gradient")): raise Wrong("finite has two entries, loss and gradient, each a list of three: for c = 1, 2, 3")
     for k, pole in (("loss", 1), ("gradient", 2)):
         for c, said in zip((1, 2, 3), finite[k]):

@@ -6,24 +6,13 @@
 __all__ = ['check_3_1', 'check_3_2', 'check_3_3', 'check_3_4', 'check_3_5', 'check_3_6', 'check_3_7', 'check_3_8']
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #017b7c88
-import copy, math
+import math
 import numpy as np
 import pandas as pd
 import torch
-from ..exercises import Wrong, exercise
+from ..exercises import Wrong, choose, compare, exercise
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #1c9f587b
-def _compare(answer, right, mistakes, cases, said, form=lambda x: np.asarray(x, float)):
-    "Raise `Wrong`: the sentence of the mistake that gives what the answer gives in all cases, or `said(case, got, wanted)` of the first that differs."
-    def same(a, b): return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-5, 1e-8)
-    got, want = ([form(f(*copy.deepcopy(case))) for case in cases] for f in (answer, right))
-    if all(map(same, got, want)): return
-    for sentence, mistake in mistakes.items():
-        if all(same(g, form(mistake(*copy.deepcopy(case)))) for g, case in zip(got, cases)): raise Wrong(sentence)
-    g, w, case = next((g, w, case) for g, w, case in zip(got, want, cases) if not same(g, w))
-    if np.shape(g) != np.shape(w): raise Wrong(f"your result has the shape {np.shape(g)}; asked for is {np.shape(w)}")
-    raise Wrong(said(case, g, w))
-
 @exercise("in every frame of the window, not in most of them")
 def check_3_1(present):
     g, names = np.random.default_rng(31), np.arange(9)
@@ -40,13 +29,13 @@ def check_3_1(present):
         "your window has its middle at `start`; it begins there": those(lambda f, w: all(t - len(w) // 2 in f for t in w)),
         "you count a track's boxes in the whole clip; they must lie in these T frames": those(lambda f, w: len(f) >= len(w)),
     }
-    def said(case, got, want):
+    def said(got, want, *case):
         k = int(np.flatnonzero(got != want)[0])
         frames = f"frames {case[1]} to {case[1] + case[2] - 1}"
         if want[k]: raise Wrong(f"track {k} is there in all of {frames}, and missing in your answer")
         raise Wrong(f"track {k} has no box in frame {min(set(range(case[1], case[1] + case[2])) - there[k])}, so it is not there in all of {frames}")
     def form(found): return np.isin(names, np.array([int(k) for k in found]))
-    _compare(present, those(lambda f, w: all(t in f for t in w)), mistakes, [(rows, start, T) for start, T in ((3, 3), (6, 5), (9, 3), (5, 7))], said, form)
+    compare(present, those(lambda f, w: all(t in f for t in w)), mistakes, [(rows, start, T) for start, T in ((3, 3), (6, 5), (9, 3), (5, 7))], said, form)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #febf814c
 def _mask(low=math.floor, high=math.ceil, more=0, order=(0, 1, 2, 3), which=lambda boxes, t: boxes[t], inside=1):
@@ -80,12 +69,12 @@ def check_3_2(mask_of):
         "you cover all places of the object in all frames; in frame t only box t counts": dict(which=envelope),
         "your mask is 1 outside the box and 0 inside": dict(inside=0),
     }
-    def said(case, got, want):
+    def said(got, want, *case):
         if set(np.unique(got)) - {0, 1}: raise Wrong(f"a mask holds zeros and ones; yours goes from {got.min():g} to {got.max():g}")
         differs, bare = (got != want).any((1, 2)), ~got.any((1, 2))
         t = int(np.flatnonzero(bare if bare.any() else differs)[0])
         return f"in frame {t} your mask covers {got[t].sum():.0f} pixels, {(got[t] * want[t]).sum():.0f} of them in the box; the box {case[0][t].tolist()} has {want[t].sum():.0f}" + ("; did you swap x and y?" if not got[t].any() else "")
-    _compare(mask_of, _mask(), {s: _mask(**o) for s, o in sentences.items()}, cases, said)
+    compare(mask_of, _mask(), {s: _mask(**o) for s, o in sentences.items()}, cases, said)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #eaaedbdf
 def _window(seed, c=3, T=3, size=(6, 7)):
@@ -125,21 +114,16 @@ def check_3_3(blend):
     before = X.clone()
     blend(X, M, A, .3)
     if not X.equal(before): raise Wrong("your function has changed X itself; the loss still needs the frame as it was, so build a new tensor")
-    def said(case, got, want):
+    def said(got, want, *case):
         c, t, y, x = (int(i) for i in np.argwhere(~np.isclose(got, want))[0])
         X, M, A, s = case
         return f"at a pixel {'inside' if M[0, t, y, x] else 'outside'} the mask, with X = {X[c, t, y, x]:.3f}, A = {A[c, t, y, x]:.3f} and sigma = {s}, you get {got[c, t, y, x]:.3f}; it is {want[c, t, y, x]:.3f}"
-    _compare(blend, p(rule), mistakes, [(*_window(seed, c, T), s) for seed, c, T, s in ((1, 3, 3, .3), (2, 1, 5, .85), (3, 3, 1, .5))], said)
+    compare(blend, p(rule), mistakes, [(*_window(seed, c, T), s) for seed, c, T, s in ((1, 3, 3, .3), (2, 1, 5, .85), (3, 3, 1, .5))], said)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #648bd0b1
-def _letter(answer, right, wrong):
-    letter = str(answer).strip().lower()
-    if letter in wrong: raise Wrong(wrong[letter])
-    if letter != right: raise Wrong(f"the answer is one of the letters {', '.join(sorted([right, *wrong]))}")
-
 @exercise("noise pulls towards its mean, and grey is there already: E|A - X| is 1/4 on grey, 1/2 on black and white")
 def check_3_4(letter):
-    _letter(letter, "c", dict(a="the weight is the same, but the change is sigma |A - X|, and how far noise lies from X depends on X",
+    choose(letter, "c", dict(a="the weight is the same, but the change is sigma |A - X|, and how far noise lies from X depends on X",
                               b="from black, noise lies 1/2 away in the mean, for A itself is 1/2 in the mean; can it be nearer from somewhere else?",
                               d="from white, noise lies 1/2 away in the mean, as from black; can it be nearer from somewhere else?"))
 
@@ -161,8 +145,8 @@ def check_3_5(start):
         "that is the slope of sigma, weight (1 - weight); asked for is l itself": lambda w: w * (1 - w),
         "that is the weight itself; put it into sigma, and see what comes out": lambda w: w,
     }
-    def said(case, got, want): return f"you start at l = {got:.3f}, where sigma is {1 / (1 + math.exp(-np.clip(got, -500, 500))):.3f}; the weight was to be {case[0]}"
-    _compare(start, logit, mistakes, [(.8,), (.1,), (.35,), (.99,)], said)
+    def said(got, want, *case): return f"you start at l = {got:.3f}, where sigma is {1 / (1 + math.exp(-np.clip(got, -500, 500))):.3f}; the weight was to be {case[0]}"
+    compare(start, logit, mistakes, [(.8,), (.1,), (.35,), (.99,)], said)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #a06ee322
 @exercise("inside the mask A - X, times the slope of sigma; outside, nothing")
@@ -181,15 +165,15 @@ def check_3_6(gradient):
         "the derivative of (1 - sigma) X + sigma A by sigma is A - X; you have lost the X": lambda X, M, A, l: s(l) * (1 - s(l)) * M * A,
         "that is X_A, not its derivative": XA,
     }
-    def said(case, got, want):
+    def said(got, want, *case):
         i = tuple(np.argwhere(~np.isclose(got, want))[0])
         return f"at a pixel with M = {case[1][(0, *i[1:])]:.0f}, X = {case[0][i]:.3f}, A = {case[2][i]:.3f} and l = {case[3]} you get {got[i]:.4f}; a small change of l says {want[i]:.4f}"
-    _compare(gradient, central, mistakes, [(*_window(6), .8), (*_window(7, 1, 5), -2.), (*_window(8), 3.)], said)
+    compare(gradient, central, mistakes, [(*_window(6), .8), (*_window(7, 1, 5), -2.), (*_window(8), 3.)], said)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #fa70fc46
 @exercise("three draws, three different values: colour, which nothing else in that footage has")
 def check_3_7(letter):
-    _letter(letter, "b", dict(a="look at one pixel: its three channels were equal, and three different draws are blended in; what does a screen show?",
+    choose(letter, "b", dict(a="look at one pixel: its three channels were equal, and three different draws are blended in; what does a screen show?",
                               c="the three channels of X are equal, but A has three draws of its own for each pixel"))
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #e09fc96a

@@ -8,26 +8,17 @@ __all__ = ['check_6_1', 'check_6_2', 'check_6_3', 'check_6_4', 'check_6_5', 'che
 # %% ../../nbs/course/solutions/06_scoring.ipynb #339427f9
 from itertools import combinations, combinations_with_replacement
 import numpy as np
-from ..exercises import Wrong, exercise
+from ..exercises import Wrong, choose, compare, exercise
 from ..metrics import auc, baseline_scores, floors, frame_auc, smooth_clips
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #4dc4e96b
+def _given(show): return lambda got, want, *case: f"for {show(*case)} you get {np.round(got, 4).tolist()}; it is {np.round(want, 4).tolist()}"
+
 def _pairs(tie=.5, sign=1, unit=100):
     def count(labels, scores):
         odd, calm = ([s for y, s in zip(labels, scores) if y == k] for k in (1, 0))
         return unit * sum((sign * a > sign * b) + tie * (a == b) for a in odd for b in calm) / (len(odd) * len(calm))
     return count
-
-def _compare(answer, right, mistakes, cases, show=lambda *case: "the check's input"):
-    "Raise `Wrong`, with the sentence of the mistake that gives what the answer gives; or with the numbers."
-    def same(a, b): return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-5, 1e-7)
-    def copied(x): return {k: copied(v) for k, v in x.items()} if isinstance(x, dict) else x.copy() if isinstance(x, np.ndarray) else x
-    got, want = ([f(*map(copied, case)) for case in cases] for f in (answer, right))
-    if all(map(same, got, want)): return
-    for sentence, mistake in mistakes.items():
-        if all(same(g, mistake(*map(copied, case))) for g, case in zip(got, cases)): raise Wrong(sentence)
-    g, w, case = next((g, w, case) for g, w, case in zip(got, want, cases) if not same(g, w))
-    raise Wrong(f"for {show(*case)} you get {np.round(g, 4).tolist()}; it is {np.round(w, 4).tolist()}")
 
 @exercise("each pair of an anomalous and a normal frame counts once, a tie half")
 def check_6_1(pair_auc):
@@ -39,7 +30,7 @@ def check_6_1(pair_auc):
                 "you divide by all pairs of frames; only those of an anomalous and a normal frame count": lambda y, s: _pairs()(y, s) * (y == 1).sum() * (y == 0).sum() / len(y)**2,
                 "you give the number of pairs won; divide by how many there are": lambda y, s: _pairs(unit=1)(y, s) * (y == 1).sum() * (y == 0).sum(),
                 "that is the accuracy at one threshold; an AUC knows no threshold": accuracy}
-    _compare(pair_auc, _pairs(), mistakes, cases, lambda y, s: f"labels {y.tolist()} and scores {np.round(s, 3).tolist()}")
+    compare(pair_auc, _pairs(), mistakes, cases, _given(lambda y, s: f"labels {y.tolist()} and scores {np.round(s, 3).tolist()}"))
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #07bb996b
 @exercise("it never saw a pixel, and still it must be beaten")
@@ -51,7 +42,7 @@ def check_6_2(middle):
                 "your middle is off by half a frame: frames are numbered from 0 to n - 1, so it lies at (n - 1) / 2": lambda n: [-abs(2 * t / n - 1) for t in range(n)],
                 "your middle has 1 and your ends 0; the order is right, take 1 off": lambda n: [1 + v for v in right(n)],
                 "that rises to the end: the score 'later in the clip'": lambda n: [t / (n - 1) - 1 for t in range(n)]}
-    _compare(middle, right, mistakes, [(5,), (8,), (31,)], lambda n: f"{n} frames")
+    compare(middle, right, mistakes, [(5,), (8,), (31,)], _given(lambda n: f"{n} frames"))
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #1a965a03
 def _filtered(reduce=np.median, pad="nearest", across=False, past=False, off=0):
@@ -79,7 +70,7 @@ def check_6_3(smooth_all):
                 "that is the mean; a spike raises a mean, and leaves a median where it is": _filtered(np.mean),
                 "your window lies before the frame; it should lie around it, half on either side": _filtered(past=True),
                 "your window is two frames too wide: half a width on either side and the frame itself make the width": _filtered(off=1)}
-    _compare(smooth_all, _filtered(), mistakes, cases, lambda s, lengths, width: f"clips of {lengths} frames and a width of {width}")
+    compare(smooth_all, _filtered(), mistakes, cases, _given(lambda s, lengths, width: f"clips of {lengths} frames and a width of {width}"))
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #253724b5
 def _by_pairs(scores, labels):
@@ -103,7 +94,7 @@ def check_6_4(micro_macro):
                 "a clip of one class counts as 0 in your macro; it has no AUC: leave it out": with_one_class(0), "a clip of one class counts as 50 in your macro; it has no AUC: leave it out": with_one_class(50),
                 "a clip of one class counts as 100 in your macro: pairs won for free; leave it out": with_one_class(100),
                 "your macro adds extra frames to each clip, which are won for free; leave clips of one class out instead": lambda s, y: (_by_pairs(s, y)[0], frame_auc(s, y)["macro"])}
-    _compare(micro_macro, _by_pairs, mistakes, cases, lambda s, y: f"{len(y)} clips")
+    compare(micro_macro, _by_pairs, mistakes, cases, _given(lambda s, y: f"{len(y)} clips"))
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #b8722ca2
 @exercise("the threshold comes from normal footage, and the test frames only count")
@@ -128,7 +119,7 @@ def check_6_5(judge):
                 "you count the normal frames where anomalous ones are asked for, and the other way round": lambda h, s, y, q: right(h, s, y, q, (2, 3, 0, 1)),
                 "an alarm is a score *above* the threshold; yours are below": lambda h, s, y, q: right(h, s, y, q, (1, 0, 3, 2)),
                 "you give shares; numbers of frames are asked for": shares}
-    _compare(judge, right, mistakes, cases, lambda h, s, y, q: f"{len(h)} held-out and {len(s)} test scores, share {q}")
+    compare(judge, right, mistakes, cases, _given(lambda h, s, y, q: f"{len(h)} held-out and {len(s)} test scores, share {q}"))
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #40f8f173
 @exercise("clips are drawn, with replacement, and all their frames ranked together")
@@ -165,9 +156,7 @@ def check_6_7(letter):
     wrong = dict(a="DDL stands above SDL, but the interval of their paired difference holds 0; and it is one seed: another run of the same cell moves by more than that",
                  b="50 is not the floor: 'later in the clip' never sees a pixel, and the difference to the neighbours learns nothing, yet they reach what the table says; a figure shows learning by what it adds to these",
                  c="it has the highest figure, but the intervals of its differences to the models hold 0: on other clips of this camera a model may well be ahead")
-    letter = str(letter).strip().lower()
-    if letter in wrong: raise Wrong(wrong[letter])
-    if letter != "d": raise Wrong("the answer is one of the letters a, b, c, d")
+    choose(letter, "d", wrong)
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #fcbe1572
 @exercise("above all floors and differences, with nothing learnt; whether it holds elsewhere, fresh clips must say")

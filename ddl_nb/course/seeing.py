@@ -10,7 +10,7 @@ __all__ = ['SEEN', 'PLACID', 'ROUNDINGS', 'check_1_1', 'check_1_2', 'check_1_3',
 import copy
 import numpy as np
 from ..data import load_masks
-from ..exercises import Wrong, exercise
+from ..exercises import Wrong, choose, compare, exercise
 from ..scoring import frame_scores, smooth
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #754677eb
@@ -29,16 +29,6 @@ def check_1_1(letters, quiz, scene):
         if not mask.any() and letter in given: raise Wrong(f"frame {letter} is normal; {PLACID}")
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #5f5d983c
-def _same(a, b): return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-4, 1e-6)
-
-def _compare(answer, right, mistakes, cases, describe):
-    "Raise `Wrong`, with the sentence of the mistake that gives what the answer gives; or with the numbers."
-    got, want = [answer(*copy.deepcopy(case)) for case in cases], [right(*case) for case in cases]
-    if all(map(_same, got, want)): return
-    for sentence, mistake in mistakes.items():
-        if all(_same(g, mistake(*case)) for g, case in zip(got, cases)): raise Wrong(sentence)
-    raise Wrong(next(describe(g, w, *case) for g, w, case in zip(got, want, cases) if not _same(g, w)))
-
 def _error_loop(X, Y):
     h, w, c = X.shape
     return np.array([[np.linalg.norm(X[y, x] - Y[y, x]) / c**.5 for x in range(w)] for y in range(h)])
@@ -61,27 +51,22 @@ def check_1_2(error_map):
     }
     g = np.random.default_rng(12)
     def describe(got, want, X, Y):
-        if np.shape(got) != np.shape(want): return f"for frames {X.shape} your map is {np.shape(got)}; it should be {np.shape(want)}"
         return f"a pixel {X[0, 0].round(2).tolist()} that is rebuilt as {Y[0, 0].round(2).tolist()} gets {float(np.asarray(got)[0, 0]):.4f}; it is {want[0, 0]:.4f}"
-    _compare(error_map, _error_loop, mistakes, [tuple(g.random((2, 5, 7, 3))), tuple(g.random((2, 6, 4, 1))), tuple(g.random((2, 3, 8, 2)))], describe)
+    compare(error_map, _error_loop, mistakes, [tuple(g.random((2, 5, 7, 3))), tuple(g.random((2, 6, 4, 1))), tuple(g.random((2, 3, 8, 2)))], describe)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #373d81b8
 @exercise("what is normal is not therefore easy: the screen and the fountain set the level that an anomaly has to exceed")
 def check_1_3(letter):
     wrong = dict(a="people are what the training footage is full of, near ones and far ones; the model is good at them, and the error in a person's box hardly depends on how near they are",
                  c="windows and paving are the same in every frame; the model has seen each of these edges thousands of times, and a sharp edge costs it a pixel or two, not a patch")
-    letter = str(letter).strip().lower()
-    if letter in wrong: raise Wrong(wrong[letter])
-    if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
+    choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #0e7b32a2
 @exercise("much of this error is colour: an anomaly in the colours of normal footage is a good deal harder to see")
 def check_1_4(letter):
     wrong = dict(a="that would be so if the model knew only whole things; but look at the picture: it had passed the cart's shape, and lost its red",
                  c="the shape is passed, but not without loss: stripes come out softer and darker than they are, so something remains")
-    letter = str(letter).strip().lower()
-    if letter in wrong: raise Wrong(wrong[letter])
-    if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
+    choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #3650ff92
 def _patches(m, size, stride):
@@ -143,19 +128,17 @@ def check_1_5(patch_score):
         return tuple(answer) if len(answer) == 3 else answer
     got = [three(*copy.deepcopy(case)) for case in cases]
     for sentence, number in numbers.items():
-        if all(_same(np.ravel(g)[0], number(*case)) for g, case in zip(got, cases)): raise Wrong(sentence)
+        if all(np.isclose(np.ravel(g)[0], number(*case)) for g, case in zip(got, cases)): raise Wrong(sentence)
     if any(len(g) != 3 for g in got): raise Wrong(f"three numbers are asked for, the score, x and y; you give {len(got[0])}")
     def describe(g, w, m, size, stride): return f"for a map {m.shape} with patches of {size} every {stride} pixels you get {g[0]:.4f} at x {g[1]:.0f}, y {g[2]:.0f}; it is {w[0]:.4f} at x {w[1]}, y {w[2]}"
-    _compare(three, right, mistakes, cases, describe)
+    compare(three, right, mistakes, cases, describe)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #2a67c2ed
 @exercise("a difference of frames sees change, a reconstruction sees looks; what lies still does not change")
 def check_1_6(letter):
     wrong = dict(a="the difference does not know what is strange: it compares a frame with the one before, and a bag at rest is in both",
                  c="it is the other way round: the model learns nothing at test time, so it cannot get used to anything; and what rests is the same in both frames of a difference")
-    letter = str(letter).strip().lower()
-    if letter in wrong: raise Wrong(wrong[letter])
-    if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
+    choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #12d0e54d
 ROUNDINGS = (lambda box: np.rint(box), lambda box: np.floor(box), lambda box: np.array([*np.floor(box[:2]), *np.ceil(box[2:])]))     # to whole pixels: nearest, down, outward

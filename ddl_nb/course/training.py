@@ -6,24 +6,12 @@
 __all__ = ['check_5_1', 'check_5_2', 'check_5_3', 'check_5_4', 'check_5_5', 'check_5_6', 'check_5_7', 'check_5_8']
 
 # %% ../../nbs/course/solutions/05_training.ipynb #36eba958
-import copy
 import numpy as np
 import torch
 from scipy.stats import t as student_t
-from ..exercises import Wrong, exercise
+from ..exercises import Wrong, choose, compare, exercise
 
 # %% ../../nbs/course/solutions/05_training.ipynb #fd9d048d
-def _compare(answer, right, mistakes, cases, rtol=1e-4):
-    "Raise `Wrong`, with the sentence of the mistake that gives what the answer gives; or with the numbers."
-    def same(a, b): return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol, 1e-7)
-    got, want = ([f(*copy.deepcopy(case)) for case in cases] for f in (answer, right))
-    if all(map(same, got, want)): return
-    for sentence, mistake in mistakes.items():
-        if all(same(g, mistake(*copy.deepcopy(case))) for g, case in zip(got, cases)): raise Wrong(sentence)
-    g, w, case = next((g, w, case) for g, w, case in zip(got, want, cases) if not same(g, w))
-    shown = ", ".join("a function" if callable(x) else str(np.round(x, 4).tolist()) for x in case)
-    raise Wrong(f"for ({shown}) you get {np.round(g, 6).tolist()}; it is {np.round(w, 6).tolist()}")
-
 def _targets(n, window): return sum(t - window // 2 >= 0 and t + window // 2 < n for t in range(n))     # counted one by one
 
 @exercise("an epoch counts targets, and so does a step")
@@ -41,7 +29,7 @@ def check_5_1(number_of_steps):
         "n - T + 1 holds for each clip: no window reaches from one clip into the next": steps(lambda lengths, w: _targets(sum(lengths), w), a_step),
         "you round down; 17.9 steps are 18": lambda l, e, b, s, w: int(e * targets(l, w) // a_step(b, s, w)),
     }
-    _compare(number_of_steps, steps(targets, a_step), mistakes, [([120, 48, 97], 3, 2, 8, 3), ([60, 60], 2.5, 3, 10, 5), ([31, 11], 4, 1, 6, 3)])
+    compare(number_of_steps, steps(targets, a_step), mistakes, [([120, 48, 97], 3, 2, 8, 3), ([60, 60], 2.5, 3, 10, 5), ([31, 11], 4, 1, 6, 3)])
 
 # %% ../../nbs/course/solutions/05_training.ipynb #a50d1020
 def _torch_cycle(step, peak, last, top):
@@ -67,16 +55,14 @@ def check_5_2(one_cycle):
         "your cycle ends where it began, at top / 25: too restless an end": _half_cosines(1 / 25, 1 / 25),
         "your rate falls all the way: before the peak it must rise to `top`": lambda s, peak, last, top: _half_cosines(1 / 25, 1 / 25e4)(peak + s * (last - peak) / last, peak, last, top),
     }
-    _compare(one_cycle, _torch_cycle, mistakes, [(s, peak, last, top) for peak, last, top in ((6, 20, 2.), (10, 24, 5.)) for s in range(0, last + 1, 2)])
+    compare(one_cycle, _torch_cycle, mistakes, [(s, peak, last, top) for peak, last, top in ((6, 20, 2.), (10, 24, 5.)) for s in range(0, last + 1, 2)])
 
 # %% ../../nbs/course/solutions/05_training.ipynb #d5bed32d
 @exercise("Adam divides a gradient by its own usual size, so a factor in front of it cancels")
 def check_5_3(letter):
     wrong = dict(a="plain gradient descent would slow down a hundred times; but Adam divides each gradient by the root of its own mean square, and a factor in front of it cancels there",
                  c="lambda is still positive, so the gradient has the sign that it had: nothing turns round; only its size has changed, and what does Adam do with a size?")
-    letter = str(letter).strip().lower()
-    if letter in wrong: raise Wrong(wrong[letter])
-    if letter != "b": raise Wrong("the answer is one of the letters a, b, c")
+    choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #8206f7be
 @exercise("one model is kept, that of the averaged weights")
@@ -96,7 +82,7 @@ def check_5_4(loss_of_kept):
         "you average the last share of the steps without the very last": lambda w, s, loss: loss(mean(list(w[-len(kept(w, s)) - 1:-1]))),
         "share is what is averaged, at the end; you average the steps after share * steps": lambda w, s, loss: loss(mean(list(w[round(s * len(w)):]))),
     }
-    _compare(loss_of_kept, lambda w, s, loss: loss(mean(kept(w, s))), mistakes, cases)
+    compare(loss_of_kept, lambda w, s, loss: loss(mean(kept(w, s))), mistakes, cases)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #c93d2289
 def _running(start=(0., 1.), ddof=1, swap=False):
@@ -125,7 +111,7 @@ def check_5_5(running):
         "you return the standard deviation; what is kept is the variance": lambda b, m: (lambda mean, var: (mean, var**.5))(*_running()(b, m)),
         "mean and variance are swapped": lambda b, m: _running()(b, m)[::-1],
     }
-    _compare(running, torch_says, mistakes, cases)
+    compare(running, torch_says, mistakes, cases)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #4d650eb5
 _LOOKS = dict(a="a healthy run's losses fall fast and then level off, and its weight moves in small steps away from both edges",
@@ -170,7 +156,7 @@ def check_5_7(interval):
         "that is one standard error either way, which covers the truth in two of three cases or less": _interval(lambda n: 1.),
         "that is one standard deviation either way: how single runs spread, not how sure their mean is": _interval(lambda n: 1., root=False),
     }
-    _compare(interval, by_hand, mistakes, [([91., 93., 98.],), ([88., 90.5],), ([.1, .4, .2, .8, .3, .3],)])
+    compare(interval, by_hand, mistakes, [([91., 93., 98.],), ([88., 90.5],), ([.1, .4, .2, .8, .3, .3],)])
 
 # %% ../../nbs/course/solutions/05_training.ipynb #3bc5d619
 @exercise("the claim is what your own runs support")
