@@ -24,7 +24,7 @@ import torch
 import typer
 
 from .ablations import ablate as run_grid, fit_scene, provenance, read_grid, show_warning, side_by_side, write_json
-from .data import DDLError, load_masks, write_file
+from .data import DDLError, find_data, load_masks, write_file
 from .detector import SHIPPED, Detector, model_file
 from .layouts import describe, open_source
 from .metrics import baseline_scores, report, report_table
@@ -232,8 +232,10 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
     "Say what a model or a source is."
     path = Path(what)
     path = path/"model.safetensors" if (path/"model.safetensors").is_file() else path
-    path = path if path.exists() else SHIPPED.get(what, path)
-    if path.suffix not in PROGRAMS: print(describe(open_source(what))); return
+    shipped = None if path.exists() or what == "plaza" else SHIPPED.get(what)      # that word is the scene's
+    if path.suffix not in PROGRAMS and (not shipped or find_data(what).exists()): print(describe(open_source(what)))
+    if path.suffix not in PROGRAMS and not shipped: return
+    path = shipped or path                                     # a word can name both a source and a model: both are described
     d = Detector.load(path)
     with torch.device("meta"): size = parameters(d.settings.model())                           # of the model that was trained; an exported one has no list of them
     rows = vars(d.settings) | dict(learnt="-" if d.learnt is None else f"{d.learnt:.3f}", scene=d.scene, size="x".join(map(str, d.size)), parameters=f"{size:,}", program=PROGRAMS[path.suffix],

@@ -153,7 +153,7 @@ def model_file(model):  # a file, a folder with model.safetensors in it, or the 
     "The file that holds a model. A path on disk goes before a name."
     path = Path(model)
     found = [p for p in (path, path/"model.safetensors", SHIPPED.get(str(model), path)) if p.is_file()]
-    if not found: raise DDLError(f"{path}: no such model file, nor a model that comes with the package ({', '.join(SHIPPED)})")
+    if not found: raise DDLError(f"{path/'model.safetensors' if path.is_dir() else path}: no such model file, nor a model that comes with the package ({', '.join(SHIPPED)})")
     return found[0]
 
 @patch(cls_method=True)
