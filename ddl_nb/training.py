@@ -185,7 +185,7 @@ class Trainer:
     gets `checkpoint.pt` twice a minute, at Ctrl-C and at the end, and `training.csv`; `resume` goes on from there."""
     def __init__(self, scene, settings, out=None, resume=False):
         self.settings, self.out = settings, Path(out) if out else None
-        if not scene.train: raise DDLError(f"scene {scene.name}: there are no training clips")
+        if not scene.train: raise DDLError(f"scene {scene.name}: there are no training clips; where there is a labels.csv they belong into train/, beside test/")
         state = load_checkpoint(self.out/"checkpoint.pt") if resume else None
         if state: self._same_settings(state["settings"])
         self.size = working_size(scene.train[0].size, settings.height, settings.width)
