@@ -8,7 +8,7 @@ __all__ = ['FIRST_WAIT', 'LONGEST_WAIT', 'WAITING', 'ANSWER', 'PENDING', 'LONGES
            'Journal', 'run_command', 'post', 'Notifier', 'Shot', 'iso', 'file_name', 'Recording', 'Recorder', 'Status',
            'Screen', 'watch', 'watch_streams']
 
-# %% ../nbs/16_watch.ipynb #d0dc32f0
+# %% ../nbs/16_watch.ipynb #8d452a22
 import json, os, queue, re, signal, subprocess, sys, threading, time, urllib.request
 from base64 import b64encode
 from collections import deque
@@ -23,12 +23,12 @@ from urllib.parse import unquote, urlsplit
 import cv2
 import numpy as np
 
-from .alarms import Drift, Merger, to_source
+from .alarms import Drift, Merger, gap_frames, to_source
 from .data import Clip, DDLError, END_MARK, find_data, to_channels, write_file
 from .scoring import annotate, largest_patch, write_video
 from .training import Interrupt
 
-# %% ../nbs/16_watch.ipynb #b05d1ba6
+# %% ../nbs/16_watch.ipynb #1c8aebfd
 def without_password(source):  # a path, an address or a webcam's number
     "The source's name for people and files: of an address, what stands before the last `@`, behind `?` or `#`, and behind an `=` is left out."
     name = str(source)
@@ -40,7 +40,7 @@ def is_live(source):
     "Whether a source is a camera, by its number or address, and not a file."
     return isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or "://" in source))
 
-# %% ../nbs/16_watch.ipynb #955d5f41
+# %% ../nbs/16_watch.ipynb #0219b83b
 class Frame(NamedTuple):
     "A picture, uint8 (H, W, 3), with the time it shows and the time it came in, both in seconds since 1970."
     picture: np.ndarray
@@ -60,7 +60,7 @@ class Recorded:
             if stop: return
             yield Frame(to_channels(picture, 3), began + i / self.fps, time.time())
 
-# %% ../nbs/16_watch.ipynb #3ad95914
+# %% ../nbs/16_watch.ipynb #51211e18
 class Newest:
     "A place for one item: `put` replaces what has not been taken, and counts it in `replaced`."
     def __init__(self): self.place, self.replaced = queue.Queue(1), 0
@@ -76,7 +76,7 @@ class Newest:
         "The item, once there is one; `queue.Empty` after `timeout` seconds."
         return self.place.get(timeout=timeout)
 
-# %% ../nbs/16_watch.ipynb #f27dfd82
+# %% ../nbs/16_watch.ipynb #9496513b
 def open_capture(source, patience):  # a webcam's number or an address; seconds
     "An `cv2.VideoCapture`, opened or not; of MJPEG it will give the undecoded JPEGs."
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -93,7 +93,7 @@ def decode(packet):  # what the capture's `read` gave: a picture (H, W, 3), blue
     picture = cv2.imdecode(packet, cv2.IMREAD_COLOR)
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
-# %% ../nbs/16_watch.ipynb #8cb596f1
+# %% ../nbs/16_watch.ipynb #59e43c2c
 FIRST_WAIT, LONGEST_WAIT = 1., 30.  # seconds before a source is tried again
 
 class Live:
@@ -158,7 +158,7 @@ def pause(seconds, stop):
     end = time.monotonic() + seconds
     while not stop and (left := end - time.monotonic()) > 0: time.sleep(min(.1, left))
 
-# %% ../nbs/16_watch.ipynb #3b8f1a4f
+# %% ../nbs/16_watch.ipynb #4659294b
 def at_rate(frames, fps):  # iterable of `Frame`; frames a second, or None for all
     "Leave out frames so that at most `fps` a second remain, evenly spaced."
     first = last = None
@@ -180,7 +180,7 @@ class Frozen:
         self.said = True
         return f"the same picture for {self.patience:g} s; if the scene is not a drawing, the camera is frozen: restart it"
 
-# %% ../nbs/16_watch.ipynb #c5155320
+# %% ../nbs/16_watch.ipynb #afb832f1
 WAITING = 1000  # events that are kept in memory while the disk is full
 
 class Journal:
@@ -212,7 +212,7 @@ class Journal:
                     self.waiting.popleft()
         except OSError as e: raise DDLError(f"{self.path}: cannot be written ({e.strerror})") from e
 
-# %% ../nbs/16_watch.ipynb #a271c89b
+# %% ../nbs/16_watch.ipynb #3edf20e0
 ANSWER = 10.   # seconds that a command or a webhook may take
 PENDING = 16   # notifications that may wait
 
@@ -266,7 +266,7 @@ class Notifier:
         except queue.Full: pass
         self.thread.join(max(0, end - time.monotonic()))
 
-# %% ../nbs/16_watch.ipynb #76803c2a
+# %% ../nbs/16_watch.ipynb #852d9825
 LONGEST = 60.  # seconds of an event that go into its clip
 QUEUED = 500   # frames that may wait for the thread that writes a clip
 
@@ -308,7 +308,7 @@ class Recording:
         if not self.whole: self.queue.put(None)
         self.whole = True
 
-# %% ../nbs/16_watch.ipynb #6c6d66fc
+# %% ../nbs/16_watch.ipynb #a72edc23
 class Recorder:
     """Turns smoothed scores into events: `events.jsonl` in the folder `out`, snapshots and clips in `out/events`.
 
@@ -326,7 +326,7 @@ class Recorder:
 
     def push(self, shot, fps):  # a `Shot` with its smoothed score; frames a second
         "The next frame of the stream."
-        gap = self.detector.gap(fps)
+        gap = gap_frames(fps)
         self.merger = self.merger or Merger(self.level, gap)
         self.merger.gap = gap                                    # the rate of a camera changes
         if self.merger.push(shot.frame, shot.score): self.recording.over.set()
@@ -404,7 +404,7 @@ class Recorder:
         for f in self.folder.glob("*"):
             if (m := OWN.fullmatch(f.name)) and m[1] < oldest.strftime("%Y%m%dT%H%M%S"): f.unlink(missing_ok=True)
 
-# %% ../nbs/16_watch.ipynb #2686e120
+# %% ../nbs/16_watch.ipynb #4f50b1a2
 @dataclass
 class Status:
     "What there is to know after a frame: its time, smoothed score and the level, frames a second, seconds from a frame's arrival to its raw score, and counts."
@@ -444,7 +444,7 @@ class Screen:
     def _print(self, text):
         with self.lock: self.out.write(text); self.out.flush()
 
-# %% ../nbs/16_watch.ipynb #2cc52539
+# %% ../nbs/16_watch.ipynb #31ad317d
 def watch(detector,       # a `Detector`
           source,         # a video file, a webcam's number or an address; or a `Clip`
           out,            # folder for events.jsonl and events/; appended to
@@ -493,7 +493,7 @@ def watch_streams(detector, source, recorder, patience, stop, say):
                 if message := frozen.push(frame): say(f"{source.name}: {message}")
                 if drift and (message := drift.push(moment.score)): say(message)
             else:
-                drift = drift or (Drift(detector.calibration["medians"], fps) if detector.calibration else None)
+                drift = drift or (Drift(detector.calibration["usual"], fps) if detector.calibration else None)
                 shot = scored.pop(moment.frame)
                 shot.score = moment.smoothed
                 recorder.push(shot, fps)
