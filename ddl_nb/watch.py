@@ -8,7 +8,7 @@ __all__ = ['FIRST_WAIT', 'LONGEST_WAIT', 'WAITING', 'ANSWER', 'PENDING', 'LONGES
            'Journal', 'run_command', 'post', 'Notifier', 'Shot', 'iso', 'file_name', 'Recording', 'Recorder', 'Status',
            'Screen', 'watch', 'watch_streams']
 
-# %% ../nbs/16_watch.ipynb #8d452a22
+# %% ../nbs/16_watch.ipynb #42aaaea7
 import json, os, queue, re, signal, subprocess, sys, threading, time, urllib.request
 from base64 import b64encode
 from collections import deque
@@ -28,10 +28,11 @@ from .data import Clip, DDLError, END_MARK, find_data, to_channels, write_file
 from .scoring import annotate, largest_patch, write_video
 from .training import Interrupt
 
-# %% ../nbs/16_watch.ipynb #1c8aebfd
+# %% ../nbs/16_watch.ipynb #6df0c05b
 def without_password(source):  # a path, an address or a webcam's number
     "The source's name for people and files: of an address, what stands before the last `@`, behind `?` or `#`, and behind an `=` is left out."
     name = str(source)
+    if name.isdecimal(): return f"webcam {name}"
     if "://" not in name: return name
     name = re.sub(r"://.*@", "://", name, flags=re.S)
     return re.sub(r"=[^/]*", "=...", re.split(r"[?#]", name)[0])
@@ -40,7 +41,7 @@ def is_live(source):
     "Whether a source is a camera, by its number or address, and not a file."
     return isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or "://" in source))
 
-# %% ../nbs/16_watch.ipynb #0219b83b
+# %% ../nbs/16_watch.ipynb #7b2c7a8a
 class Frame(NamedTuple):
     "A picture, uint8 (H, W, 3), with the time it shows and the time it came in, both in seconds since 1970."
     picture: np.ndarray
@@ -60,7 +61,7 @@ class Recorded:
             if stop: return
             yield Frame(to_channels(picture, 3), began + i / self.fps, time.time())
 
-# %% ../nbs/16_watch.ipynb #51211e18
+# %% ../nbs/16_watch.ipynb #d17dc10d
 class Newest:
     "A place for one item: `put` replaces what has not been taken, and counts it in `replaced`."
     def __init__(self): self.place, self.replaced = queue.Queue(1), 0
@@ -76,7 +77,7 @@ class Newest:
         "The item, once there is one; `queue.Empty` after `timeout` seconds."
         return self.place.get(timeout=timeout)
 
-# %% ../nbs/16_watch.ipynb #9496513b
+# %% ../nbs/16_watch.ipynb #7803b816
 def open_capture(source, patience):  # a webcam's number or an address; seconds
     "An `cv2.VideoCapture`, opened or not; of MJPEG it will give the undecoded JPEGs."
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -93,7 +94,7 @@ def decode(packet):  # what the capture's `read` gave: a picture (H, W, 3), blue
     picture = cv2.imdecode(packet, cv2.IMREAD_COLOR)
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
-# %% ../nbs/16_watch.ipynb #59e43c2c
+# %% ../nbs/16_watch.ipynb #ee57afd8
 FIRST_WAIT, LONGEST_WAIT = 1., 30.  # seconds before a source is tried again
 
 class Live:
@@ -158,7 +159,7 @@ def pause(seconds, stop):
     end = time.monotonic() + seconds
     while not stop and (left := end - time.monotonic()) > 0: time.sleep(min(.1, left))
 
-# %% ../nbs/16_watch.ipynb #4659294b
+# %% ../nbs/16_watch.ipynb #2e95d34d
 def at_rate(frames, fps):  # iterable of `Frame`; frames a second, or None for all
     "Leave out frames so that at most `fps` a second remain, evenly spaced."
     first = last = None
@@ -180,7 +181,7 @@ class Frozen:
         self.said = True
         return f"the same picture for {self.patience:g} s; if the scene is not a drawing, the camera is frozen: restart it"
 
-# %% ../nbs/16_watch.ipynb #afb832f1
+# %% ../nbs/16_watch.ipynb #48ae618a
 WAITING = 1000  # events that are kept in memory while the disk is full
 
 class Journal:
@@ -212,11 +213,11 @@ class Journal:
                     self.waiting.popleft()
         except OSError as e: raise DDLError(f"{self.path}: cannot be written ({e.strerror})") from e
 
-# %% ../nbs/16_watch.ipynb #3edf20e0
+# %% ../nbs/16_watch.ipynb #2801a2d8
 ANSWER = 10.   # seconds that a command or a webhook may take
 PENDING = 16   # notifications that may wait
 
-def run_command(command, event, seconds=ANSWER):  # for the shell; a dict
+def run_command(command, event, seconds):  # for the shell; a dict; how long it may take
     "Give the event to a command; returns what went wrong, or None."
     process = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)   # Ctrl-C is not for it
     try: process.communicate((json.dumps(event) + "\n").encode(), timeout=seconds)
@@ -226,7 +227,7 @@ def run_command(command, event, seconds=ANSWER):  # for the shell; a dict
         return f"the command was ended after {seconds:g} s; let it work in the background if it needs longer"
     return f"the command ended with exit code {process.returncode}" if process.returncode else None
 
-def post(url, event, seconds=ANSWER):
+def post(url, event, seconds):
     "POST the event to a webhook; returns what went wrong, or None. User and password in the address are sent as HTTP asks for it."
     parts = urlsplit(url)
     headers = {"Content-Type": "application/json"}
@@ -243,7 +244,7 @@ def post(url, event, seconds=ANSWER):
 class Notifier:
     "Passes events to a command and a webhook in a thread of its own; failures go to `say`."
     def __init__(self, say, command=None, webhook=None):
-        self.say, self.ways = say, [lambda e, f=f, target=target: f(target, e) for f, target in ((run_command, command), (post, webhook)) if target]
+        self.say, self.ways = say, [lambda e, f=f, target=target: f(target, e, ANSWER) for f, target in ((run_command, command), (post, webhook)) if target]
         self.queue = queue.Queue(PENDING)
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.thread.start()
@@ -266,7 +267,7 @@ class Notifier:
         except queue.Full: pass
         self.thread.join(max(0, end - time.monotonic()))
 
-# %% ../nbs/16_watch.ipynb #852d9825
+# %% ../nbs/16_watch.ipynb #35ccaf84
 LONGEST = 60.  # seconds of an event that go into its clip
 QUEUED = 500   # frames that may wait for the thread that writes a clip
 
@@ -308,7 +309,7 @@ class Recording:
         if not self.whole: self.queue.put(None)
         self.whole = True
 
-# %% ../nbs/16_watch.ipynb #a72edc23
+# %% ../nbs/16_watch.ipynb #de4b02cc
 class Recorder:
     """Turns smoothed scores into events: `events.jsonl` in the folder `out`, snapshots and clips in `out/events`.
 
@@ -404,7 +405,7 @@ class Recorder:
         for f in self.folder.glob("*"):
             if (m := OWN.fullmatch(f.name)) and m[1] < oldest.strftime("%Y%m%dT%H%M%S"): f.unlink(missing_ok=True)
 
-# %% ../nbs/16_watch.ipynb #4f50b1a2
+# %% ../nbs/16_watch.ipynb #358d6652
 @dataclass
 class Status:
     "What there is to know after a frame: its time, smoothed score and the level, frames a second, seconds from a frame's arrival to its raw score, and counts."
@@ -423,28 +424,29 @@ class Status:
         return f"{datetime.fromtimestamp(self.time):%H:%M:%S}  score {self.score:.4f} [{bar}] level {self.level:.4f}  {self.fps:.1f} fps  skipped {self.skipped}  events {self.events}"
 
 class Screen:
-    "Shows a `Status` as a live line in a terminal, ten times a second, and every `every` seconds as a line elsewhere; `say` prints a message above it."
+    "Shows a `Status` as a live line in a terminal, ten times a second, and every `every` seconds as a line elsewhere; `say` prints a message above it, `close` the last `Status`."
     def __init__(self, out=None, every=60.):
         self.out = out or sys.stdout
-        self.live, self.lock, self.shown, self.line = self.out.isatty(), threading.Lock(), -1e9, ""
+        self.live, self.lock, self.shown, self.status = self.out.isatty(), threading.Lock(), -1e9, ""
         self.every = .1 if self.live else every
 
     def show(self, status):
+        self.status = status
         if time.monotonic() - self.shown < self.every: return
-        self.shown, self.line = time.monotonic(), str(status)
-        self._print(f"\r\x1b[K{self.line}" if self.live else f"{self.line}\n")
+        self.shown = time.monotonic()
+        self._print(f"\r\x1b[K{status}" if self.live else f"{status}\n")
 
     def say(self, message):
         text = f"{datetime.now():%Y-%m-%d %H:%M:%S}  {message}\n"
-        self._print(f"\r\x1b[K{text}{self.line}" if self.live else text)
+        self._print(f"\r\x1b[K{text}{self.status}" if self.live else text)
 
     def close(self):
-        if self.live and self.line: self._print("\n")
+        if self.status: self._print(f"\r\x1b[K{self.status}\n" if self.live else f"{self.status}\n")
 
     def _print(self, text):
         with self.lock: self.out.write(text); self.out.flush()
 
-# %% ../nbs/16_watch.ipynb #31ad317d
+# %% ../nbs/16_watch.ipynb #1cb7cacc
 def watch(detector,       # a `Detector`
           source,         # a video file, a webcam's number or an address; or a `Clip`
           out,            # folder for events.jsonl and events/; appended to
@@ -459,7 +461,10 @@ def watch(detector,       # a `Detector`
 
     Ctrl-C and SIGTERM close and write the open event, then raise KeyboardInterrupt. A source that yields no frame at all is a `DDLError`; one that is lost later is waited for."""
     screen = screen or Screen()
-    source = Live(source, patience, screen.say) if is_live(source) else Recorded(source if isinstance(source, Clip) else Clip(find_data(source)))
+    if is_live(source): source = Live(source, patience, screen.say)
+    else:
+        if not isinstance(source, Clip) and not find_data(source).exists(): raise DDLError(f"{source}: no such file, nor in the folder that DDL_DATA names; what can be watched is a webcam's number, an address, or a video file")
+        source = Recorded(source if isinstance(source, Clip) else Clip(find_data(source)))
     if not detector.calibration: screen.say(f"this model is not calibrated: its level {detector.threshold:.4f} is only what 99 % of some normal frames stayed below; ddl calibrate sets one with a promised rate of false alarms")
     notifier = Notifier(screen.say, command, webhook)
     recorder = Recorder(detector, out, source.name, before, after, keep_days, notifier.send, screen.say)
