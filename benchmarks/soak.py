@@ -61,7 +61,7 @@ class Recorder:
 
     def show(self, status):
         self.latency.append(status.latency)
-        if len(self.latency) == self.every:
+        if len(self.latency) == self.every or status.frames >= self.frames:
             late = sorted(self.latency)
             files = [f.stat().st_size for f in self.out.rglob("*") if f.is_file()]
             self.rows.append(dict(frame=status.frames, seconds=round(time.perf_counter() - self.start, 1), rss_mib=round(self.process.memory_info().rss / 2**20, 1), disk_mib=round(sum(files) / 2**20, 3), files=len(files),
@@ -95,13 +95,15 @@ def plot(rows, path):
     import matplotlib.pyplot as plt
     import pandas as pd
     import seaborn as sns
+    from matplotlib.ticker import LogFormatter
     sns.set_theme("notebook", "whitegrid", "colorblind", font_scale=.8)
     table = pd.DataFrame(rows)
     fig, axes = plt.subplots(3, 1, figsize=(7, 6), sharex=True, dpi=90)
-    axes[0].plot(table.frame, table.rss_mib); axes[0].set(ylabel="resident memory, MiB", ylim=(0, None))
+    axes[0].plot(table.frame, table.rss_mib); axes[0].set(ylabel="resident memory, MiB", ylim=(0, 1.2 * table.rss_mib.max()))
     axes[1].plot(table.frame, table.disk_mib, color="C1"); axes[1].set(ylabel="disk, MiB", ylim=(0, None))
     axes[2].plot(table.frame, table.latency_ms, color="C2", label="median"); axes[2].plot(table.frame, table.latency_p99_ms, color="C2", alpha=.4, label="99 %")
-    axes[2].set(ylabel="latency, ms", yscale="log", xlabel="frames scored"); axes[2].legend()
+    axes[2].set(ylabel="latency, ms", yscale="log", xlabel="frames scored", xlim=(0, table.frame.max())); axes[2].legend(loc="upper right", ncols=2)
+    for axis in (axes[2].yaxis.set_major_formatter, axes[2].yaxis.set_minor_formatter): axis(LogFormatter(minor_thresholds=(2, .5)))
     fig.tight_layout()
     fig.savefig(path)
 

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FIRST_WAIT', 'LONGEST_WAIT', 'LETTING_GO', 'WAITING', 'ANSWER', 'PENDING', 'LONGEST', 'QUEUED', 'OWN', 'PART',
-           'without_password', 'is_live', 'Frame', 'Recorded', 'Newest', 'open_capture', 'decode', 'Live', 'pause',
-           'at_rate', 'Frozen', 'Journal', 'run_command', 'post', 'Notifier', 'Shot', 'iso', 'file_name', 'Recording',
-           'Recorder', 'Status', 'Screen', 'watch', 'watch_streams']
+           'SETTLED', 'without_password', 'is_live', 'Frame', 'Recorded', 'Newest', 'open_capture', 'decode', 'Live',
+           'pause', 'at_rate', 'Frozen', 'Journal', 'run_command', 'post', 'Notifier', 'Shot', 'iso', 'file_name',
+           'Recording', 'Recorder', 'Status', 'Screen', 'watch', 'watch_streams']
 
-# %% ../nbs/16_watch.ipynb #6ca5be3c
+# %% ../nbs/16_watch.ipynb #38681116
 import json, os, queue, re, signal, subprocess, sys, threading, time, urllib.request
 from base64 import b64encode
 from collections import deque
@@ -28,7 +28,7 @@ from .data import Clip, DDLError, END_MARK, find_data, to_channels, write_file
 from .scoring import annotate, largest_patch, write_video
 from .training import Interrupt
 
-# %% ../nbs/16_watch.ipynb #83ecd7e6
+# %% ../nbs/16_watch.ipynb #04524eea
 def without_password(source):  # a path, an address or a webcam's number
     "The source's name for people and files: of an address, what stands before the last `@`, behind `?` or `#`, and behind an `=` is left out."
     name = str(source)
@@ -41,7 +41,7 @@ def is_live(source):
     "Whether a source is a camera, by its number or address, and not a file."
     return isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or "://" in source))
 
-# %% ../nbs/16_watch.ipynb #43a9d1e0
+# %% ../nbs/16_watch.ipynb #75a2c474
 class Frame(NamedTuple):
     "A picture, uint8 (H, W, 3), with the time it shows and the time it came in, both in seconds since 1970."
     picture: np.ndarray
@@ -61,7 +61,7 @@ class Recorded:
             if stop: return
             yield Frame(to_channels(picture, 3), began + i / self.fps, time.time())
 
-# %% ../nbs/16_watch.ipynb #ccd005a3
+# %% ../nbs/16_watch.ipynb #0ab3fdd7
 class Newest:
     "A place for one item: `put` replaces what has not been taken, and counts it in `replaced`."
     def __init__(self): self.place, self.replaced = queue.Queue(1), 0
@@ -77,7 +77,7 @@ class Newest:
         "The item, once there is one; `queue.Empty` after `timeout` seconds."
         return self.place.get(timeout=timeout)
 
-# %% ../nbs/16_watch.ipynb #845730b2
+# %% ../nbs/16_watch.ipynb #3ac77eef
 def open_capture(source, patience):  # a webcam's number or an address; seconds
     "An `cv2.VideoCapture`, opened or not; of MJPEG it will give the undecoded JPEGs."
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -94,7 +94,7 @@ def decode(packet):  # what the capture's `read` gave: a picture (H, W, 3), blue
     picture = cv2.imdecode(packet, cv2.IMREAD_COLOR)
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
-# %% ../nbs/16_watch.ipynb #39da8f7a
+# %% ../nbs/16_watch.ipynb #18b5ea6b
 FIRST_WAIT, LONGEST_WAIT = 1., 30.  # seconds before a source is tried again
 LETTING_GO = 2.                     # seconds for the thread that reads to notice that it is no longer wanted
 
@@ -163,7 +163,7 @@ def pause(seconds, stop):
     end = time.monotonic() + seconds
     while not stop and (left := end - time.monotonic()) > 0: time.sleep(min(.1, left))
 
-# %% ../nbs/16_watch.ipynb #2ebdc305
+# %% ../nbs/16_watch.ipynb #283bdac0
 def at_rate(frames, fps):  # iterable of `Frame`; frames a second, or None for all
     "Leave out frames so that at most `fps` a second remain, evenly spaced."
     first = last = None
@@ -185,7 +185,7 @@ class Frozen:
         self.said = True
         return f"the same picture for {self.patience:g} s; if the scene is not a drawing, the camera is frozen: restart it"
 
-# %% ../nbs/16_watch.ipynb #03c689ea
+# %% ../nbs/16_watch.ipynb #65fba74d
 WAITING = 1000  # events that are kept in memory while the disk is full
 
 class Journal:
@@ -217,7 +217,7 @@ class Journal:
                     self.waiting.popleft()
         except OSError as e: raise DDLError(f"{self.path}: cannot be written ({e.strerror})") from e
 
-# %% ../nbs/16_watch.ipynb #ed8d738a
+# %% ../nbs/16_watch.ipynb #9c5cc4e2
 ANSWER = 10.   # seconds that a command or a webhook may take
 PENDING = 16   # notifications that may wait
 
@@ -271,7 +271,7 @@ class Notifier:
         except queue.Full: pass
         self.thread.join(max(0, end - time.monotonic()))
 
-# %% ../nbs/16_watch.ipynb #4323d7dd
+# %% ../nbs/16_watch.ipynb #ff435e80
 LONGEST = 60.  # seconds of an event that go into its clip
 QUEUED = 500   # frames that may wait for the thread that writes a clip
 
@@ -313,7 +313,7 @@ class Recording:
         if not self.whole: self.queue.put(None)
         self.whole = True
 
-# %% ../nbs/16_watch.ipynb #0b114bf2
+# %% ../nbs/16_watch.ipynb #9b82cfbd
 class Recorder:
     """Turns smoothed scores into events: `events.jsonl` in the folder `out`, snapshots and clips in `out/events`.
 
@@ -409,7 +409,7 @@ class Recorder:
         for f in self.folder.glob("*"):
             if (m := OWN.fullmatch(f.name)) and m[1] < oldest.strftime("%Y%m%dT%H%M%S"): f.unlink(missing_ok=True)
 
-# %% ../nbs/16_watch.ipynb #eb7633ee
+# %% ../nbs/16_watch.ipynb #e21fb2ad
 @dataclass
 class Status:
     "What there is to know after a frame: its time, smoothed score and the level, frames a second, seconds from a frame's arrival to its raw score, and counts."
@@ -450,7 +450,7 @@ class Screen:
     def _print(self, text):
         with self.lock: self.out.write(text); self.out.flush()
 
-# %% ../nbs/16_watch.ipynb #e53ecd16
+# %% ../nbs/16_watch.ipynb #e06a9410
 def watch(detector,       # a `Detector`
           source,         # a video file, a webcam's number or an address; or a `Clip`
           out,            # folder for events.jsonl and events/; appended to
@@ -482,9 +482,11 @@ def watch(detector,       # a `Detector`
     if stop: raise KeyboardInterrupt
     return status
 
+SETTLED = 500  # frames after which a camera's rate is judged; many send a burst at first
+
 def watch_streams(detector, source, recorder, patience, stop, say):
     "Yield a `Status` after each frame of all streams of a source."
-    shape, count, drift = None, 0, None
+    shape, count, drift, calibrated = None, 0, None, detector.calibration.get("fps")
     for key, group in groupby(source.frames(stop), key=lambda frame: frame and frame.picture.shape):
         if key is None: continue
         if shape and key != shape: say(f"{source.name}: its frames are {key[0]}x{key[1]} now, they were {shape[0]}x{shape[1]}; the score goes on, and boxes are in the new size")
@@ -503,6 +505,9 @@ def watch_streams(detector, source, recorder, patience, stop, say):
                 if drift and (message := drift.push(moment.score)): say(message)
             else:
                 drift = drift or (Drift(detector.calibration["usual"], fps) if detector.calibration else None)
+                if calibrated and moment.frame == SETTLED and not .75 < fps / calibrated < 1.33:
+                    say(f"{source.name}: {fps:.0f} frames a second are scored, but {calibrated:.0f} were in the calibration, and what it promises holds at its rate; use footage of this rate for ddl calibrate{', or a faster machine or a smaller model' if source.skipped else ''}")
+                    calibrated = None
                 shot = scored.pop(moment.frame)
                 shot.score = moment.smoothed
                 recorder.push(shot, fps)

@@ -327,7 +327,7 @@ def test_a_machine_that_is_too_slow(camera, model, tmp_path, monkeypatch):
 def test_another_scene(detector, tmp_path):
     "The scores of five minutes are not those of the calibration: said once, with the remedy."
     from dataclasses import replace
-    replace(detector, calibration=dict(level=.9, usual=[0., .001, 500])).save(tmp_path/"model.safetensors")
+    replace(detector, calibration=dict(level=.9, usual=[0., .001, 500], fps=2)).save(tmp_path/"model.safetensors")
     writer = cv2.VideoWriter(str(tmp_path/"slow.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 2, (96, 64))
     for i in range(500): writer.write(picture(i))
     writer.release()
