@@ -169,18 +169,19 @@ def write_video(path,    # an mp4 file
                 frames,  # iterable of uint8 (H, W, 3), one size
                 fps=25): # frames a second
     "Write an mp4, whole or not at all. A place that cannot be written is a `DDLError`."
-    path, writer = Path(path), None
+    path, writer, n = Path(path), None, 0
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            for frame in frames:
+            for n, frame in enumerate(frames, 1):
                 frame = frame[:frame.shape[0] // 2 * 2, :frame.shape[1] // 2 * 2]      # the codec wants even sizes
                 if writer is None: writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), fps, frame.shape[1::-1])
                 if not writer.isOpened(): raise DDLError(f"{path}: the video cannot be written; is there room, and may you write there?")
                 writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             if writer is None: raise DDLError(f"{path}: there is no frame to write")
             writer.release()
+            if cv2.VideoCapture(str(part)).get(cv2.CAP_PROP_FRAME_COUNT) != n: raise DDLError(f"{path}: the video cannot be written; is there room?")      # the writer does not say when a disk is full
             os.replace(part, path)
         finally: part.unlink(missing_ok=True)
     except OSError as e: raise DDLError(f"{path}: cannot be written ({e.strerror}); choose another place or make room there") from e
