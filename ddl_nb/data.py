@@ -88,11 +88,11 @@ def listing(folder, suffixes):  # a folder, and the endings to keep in lower cas
     return sorted((f for f in Path(folder).iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".")), key=natural_key)
 
 # %% ../nbs/01_data.ipynb #dbaca196
-def image_frames(files, start=0):  # image files in order
-    for f in files[start:]: yield read_image(f)
+def image_frames(files, start=0, step=1):  # image files in order
+    for f in files[start::step]: yield read_image(f)
 
-def video_frames(path, start=0):  # a video file
-    "Frames in decoding order. Seeking is exact only by decoding, so the frames before `start` are passed over one by one."
+def video_frames(path, start=0, step=1):  # a video file
+    "Every `step`-th frame in decoding order. Seeking is exact only by decoding, so frames that are not wanted are passed over one by one."
     capture = cv2.VideoCapture(str(path))
     try:
         for _ in range(start):
@@ -101,6 +101,7 @@ def video_frames(path, start=0):  # a video file
             ok, frame = capture.read()
             if not ok: return
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            for _ in range(step - 1): capture.grab()
     finally: capture.release()
 
 # %% ../nbs/01_data.ipynb #dc98bab2
@@ -133,17 +134,18 @@ class Clip:
             if self.files == []: raise DDLError(f"{self.path}: holds no image ({', '.join(sorted(IMAGES))})")
         own = "clip" if self.path is None else self.path.stem if self.files is None else self.path.name
         self.name = own if name is None else str(name)
-        self._fps, self.first, self.last = fps, 0, None
+        self._fps, self.first, self.last, self.step = fps, 0, None, 1      # of the source's frames, the clip's are first, first + step, ... below last
 
     def raw(self, start=0):
-        "Frames as they are in the source, from `start` on."
-        at = self.first + start
-        if self.pixels is not None: frames = iter(self.pixels[at:])
-        else: frames = video_frames(self.path, at) if self.files is None else image_frames(self.files, at)
-        return islice(frames, None if self.last is None else max(0, self.last - at))
+        "Frames as they are in the source, from the clip's frame `start` on."
+        at = self.first + start * self.step
+        if self.pixels is not None: frames = iter(self.pixels[at::self.step])
+        else: frames = video_frames(self.path, at, self.step) if self.files is None else image_frames(self.files, at, self.step)
+        return islice(frames, None if self.last is None else len(range(at, self.last, self.step)))
 
     @cached_property
-    def _source_len(self):
+    def source_len(self):
+        "How many frames the whole source has."
         return len(self.pixels) if self.pixels is not None else count_frames(self.path) if self.files is None else len(self.files)
 
     @cached_property
@@ -155,10 +157,14 @@ class Clip:
         return first.shape[:2]
 
     @cached_property
-    def fps(self):
-        "Frames a second: as given, else from the video's header, else None."
+    def _source_fps(self):
         if self._fps or self.path is None or self.files is not None: return self._fps
         return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS) or None
+
+    @property
+    def fps(self):
+        "Frames a second: as given, else from the video's header, else None."
+        return self._source_fps and self._source_fps / self.step
 
 # %% ../nbs/01_data.ipynb #688d20e5
 def prepare(frames,      # iterable of uint8 or uint16 (H, W) or (H, W, 1|3|4), red first
@@ -171,8 +177,13 @@ def prepare(frames,      # iterable of uint8 or uint16 (H, W) or (H, W, 1|3|4), 
             frame = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA).reshape(*size, channels)
         yield frame
 
+@patch(as_prop=True)
+def numbers(self: Clip):
+    "The numbers of the clip's frames in its source, a range: 0, 1, ... unless the clip is a part or has a lower rate."
+    return range(self.first, self.source_len if self.last is None else self.last, self.step)
+
 @patch
-def __len__(self: Clip): return (self._source_len if self.last is None else self.last) - self.first
+def __len__(self: Clip): return len(self.numbers)
 
 @patch(as_prop=True)
 def height(self: Clip): return self.size[0]
@@ -185,6 +196,7 @@ def frames(self: Clip, size=None, channels=3, start=0):
     "Iterate over frames as uint8 (height, width, channels), shrunk to `size` = (height, width) by averaging areas."
     def one_size():
         for i, frame in enumerate(self.raw(start), start):
+            i = self.first + i * self.step
             if frame.shape[:2] != tuple(self.size):
                 raise DDLError(f"{self.path or self.name}: frame {i} is {frame.shape[0]}x{frame.shape[1]}, the first one {self.height}x{self.width}; one clip has one size")
             yield frame
@@ -209,7 +221,19 @@ def __repr__(self: Clip): return f"Clip({self.name!r}, {len(self)} frames, {self
 def part(self: Clip, first, last):
     "The clip's frames `first` to `last` (excluded) as a clip of its own; nothing is read or copied."
     clip = copy.copy(self)
-    clip.first, clip.last = self.first + first, self.first + last
+    clip.first, clip.last = self.first + first * self.step, self.first + last * self.step
+    return clip
+
+# %% ../nbs/01_data.ipynb #9f454a86
+@patch
+def at(self: Clip, fps):  # frames a second; None leaves the clip as it is
+    "The clip at about this rate: every k-th frame, k the nearest whole number. A `DDLError` where the clip's own rate is unknown, or lower by more than a tenth."
+    if fps is None: return self
+    if not fps > 0: raise DDLError(f"fps must be a positive number, not {fps!r}")
+    if not self.fps: raise DDLError(f"clip {self.name}: how many frames a second it has is unknown, so {fps:g} cannot be taken; make a video of its images, or from Python say Clip(..., fps=...)")
+    if fps > 1.1 * self.fps: raise DDLError(f"clip {self.name}: it has {self.fps:g} frames a second, {fps:g} cannot be made of them; take a rate of at most that")
+    clip = copy.copy(self)
+    clip.step = self.step * max(1, round(self.fps / fps))
     return clip
 
 # %% ../nbs/01_data.ipynb #90e0e189
@@ -253,12 +277,13 @@ def cached(clip,         # a `Clip`
            channels=3):  # 3 or 1
     "All frames, uint8 (n, height, width, channels), memory-mapped from the cache and decoded only if the source is new or has changed."
     if clip.path is None: return clip.array(size, channels)
-    place = _digest(str(clip.path.resolve()), tuple(size), channels)
+    whole, phase = copy.copy(clip), clip.first % clip.step
+    whole.first, whole.last = phase, None                                          # a part shares its clip's cache
+    place = _digest(str(clip.path.resolve()), tuple(size), channels, *([phase, clip.step] if clip.step > 1 else []))
     stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in clip.files or [clip.path]]
     file = cache_dir()/f"{place}-{_digest(stats)}.npy"
     if not file.exists():
         part = file.with_name(f"{file.stem}.{uuid.uuid4().hex}.part")
-        whole = clip.part(-clip.first, clip._source_len - clip.first)              # a part shares its clip's cache
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             for stale in file.parent.glob(f"{place}-*.npy"): stale.unlink(missing_ok=True)
@@ -269,7 +294,8 @@ def cached(clip,         # a `Clip`
                 os.replace(part, file)
             finally: part.unlink(missing_ok=True)
         except OSError as e: raise DDLError(f"{file.parent}: cannot keep decoded frames there ({e.strerror}); make room, or set DDL_CACHE to another folder") from e
-    return np.load(file, mmap_mode="r")[clip.first:clip.last]
+    start = clip.first // clip.step
+    return np.load(file, mmap_mode="r")[start:start + len(clip)]
 
 # %% ../nbs/01_data.ipynb #9401a7c7
 def to_tensor(frames):  # uint8 (n, H, W, C)

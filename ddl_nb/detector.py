@@ -22,16 +22,17 @@ from safetensors import SafetensorError, safe_open
 import ddl_nb
 from .data import DDLError, prepare, to_tensor, write_file
 from .models import Folded
-from .scoring import ahead, chunks, frame_scores, heat_map, maps_of_chunks, repeat_edges, score_maps, smooth
+from .scoring import ahead, chunks, frame_scores, heat_map, largest_patches, maps_of_chunks, repeat_edges, score_maps, smooth
 from .training import Settings, Trainer
 
 # %% ../nbs/10_detector.ipynb #ad04285b
 @dataclass
 class Score:
-    "What a detector says of one clip: raw and smoothed frame scores (n,), higher is stranger, and the score maps."
+    "What a detector says of one clip: raw and smoothed frame scores (n,), higher is stranger, where each frame is strangest, and the score maps."
     clip: str
     frames: np.ndarray
     smoothed: np.ndarray
+    boxes: np.ndarray = field(repr=False)      # (n, 4) each frame's largest patch in working pixels, half open
     map_source: object = field(repr=False)     # a function that returns an iterator of (h, w) maps
 
     def maps(self):
@@ -68,7 +69,8 @@ class Detector:
 
     `size` is (height, width) of the working frames. `scale` holds quantiles of the held-out normal footage's smoothed scores
     ("0.99" -> value), and `map`, the map value at which heat maps are at full strength. `held_out` names that footage.
-    `learnt` is the anomaly weight at the end of a training that learns it."""
+    `learnt` is the anomaly weight at the end of a training that learns it. `calibration` is what `ddl_nb.alarms` has found out
+    about alarms on other normal footage, or empty."""
     model: torch.nn.Module
     settings: Settings
     size: tuple
@@ -76,12 +78,13 @@ class Detector:
     held_out: list = field(default_factory=list)   # [clip, first frame, number of frames]
     scene: str = ""
     learnt: float | None = None
+    calibration: dict = field(default_factory=dict)
 
 # %% ../nbs/10_detector.ipynb #0b5f4ca4
 @patch(as_prop=True)
 def threshold(self: Detector):
-    "A score that at most one in a hundred held-out normal frames exceed."
-    return self.scale["0.99"]
+    "The level above which a smoothed score is an alarm: the calibrated one, else what at most one in a hundred held-out normal frames exceed."
+    return self.calibration.get("level", self.scale["0.99"])
 
 @patch
 def maps(self: Detector, clip):
@@ -89,18 +92,20 @@ def maps(self: Detector, clip):
     return score_maps(self.model, clip.frames(self.size, self.settings.channels))
 
 def _frame_scores(maps):  # iterable of (h, w)
-    scores = array("f")                                     # not a list of small arrays: they would pin the memory freed around them, some 8 KB a frame
-    for some in chunks(maps, 16): scores.extend(frame_scores(np.stack(some)).tolist())
-    return np.array(scores)
+    "Frame scores (n,) and the boxes of the largest patches (n, 4)."
+    scores, boxes = array("f"), array("i")                  # not lists of small arrays: they would pin the memory freed around them, some 8 KB a frame
+    for some in map(np.stack, chunks(maps, 16)):
+        scores.extend(frame_scores(some).tolist()); boxes.extend(largest_patches(some).ravel().tolist())
+    return np.array(scores), np.array(boxes).reshape(-1, 4)
 
 @patch
 def score(self: Detector, clip, keep=None):  # a `Clip`; a .npy file to keep the maps in
     "Score every frame of a clip: a `Score`."
     n, maps = len(clip), self.maps(clip)                  # counted first: a video with fewer frames than it announces warns, one without any is an error
     if keep: maps = keep_maps(maps, n, keep)
-    frames = _frame_scores(maps)
+    frames, boxes = _frame_scores(maps)
     source = (lambda: iter(np.load(keep, mmap_mode="c"))) if keep else (lambda: self.maps(clip))
-    return Score(clip.name, frames, smooth(frames), source)
+    return Score(clip.name, frames, smooth(frames), boxes, source)
 
 # %% ../nbs/10_detector.ipynb #ff86509f
 @patch(cls_method=True)
@@ -123,14 +128,14 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
         maps = []
         def watch(source=self.maps(clip)):
             for m in source: maps.append(np.quantile(m, .999)); yield m
-        scores.append(smooth(_frame_scores(watch()))); peaks += maps
+        scores.append(smooth(_frame_scores(watch())[0])); peaks += maps
     self.scale = {str(q): float(np.quantile(np.concatenate(scores), q)) for q in QUANTILES}
     self.scale["map"] = 2 * float(np.median(peaks))
 
 # %% ../nbs/10_detector.ipynb #a2ef61c9
 def _about(self: Detector):
     "All but the weights, as text."
-    return json.dumps(dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene, learnt=self.learnt))
+    return json.dumps(dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene, learnt=self.learnt, calibration=self.calibration))
 
 def _from_about(path, text, build):  # a file, its header, and settings -> model
     "The detector that a header describes."
@@ -138,7 +143,7 @@ def _from_about(path, text, build):  # a file, its header, and settings -> model
         about = json.loads(text)
         if about["format"] > FORMAT: raise DDLError("made by a newer version of this package; update it")
         settings = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])})
-        return Detector(build(settings), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"], about.get("learnt"))
+        return Detector(build(settings), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"], about.get("learnt"), about.get("calibration", {}))
     except DDLError as e: raise DDLError(f"{path}: {e}") from e
     except (KeyError, TypeError, ValueError) as e: raise DDLError(f"{path}: {KINDS.get(Path(path).suffix, 'a safetensors')} file, but not a model of this package") from e
 

@@ -255,10 +255,10 @@ def read_train_test(path):  # a folder
     return [Scene(path.name, train, test, csv_labels(file, test) if file else {})]
 
 def read_plain(path):  # a folder, or a video file
-    "One video, a folder of videos, a folder of folders of images, or a folder of images: all normal."
+    "One video, a folder of videos, a folder of folders of images, or a folder of images: all normal, unless there is a labels.csv beside them; then they are test clips."
     clips = clips_in(path) or [Clip(f) for f in (path,) if f.is_file() and f.suffix.lower() in VIDEOS]
     if not clips: return None
-    if file := find(path, "labels.csv"): raise DDLError(f"{file}: labels are for test clips; move the normal clips into train/ and the labelled ones into test/")
+    if file := find(path, "labels.csv"): return [Scene(path.name, [], clips, csv_labels(file, clips))]
     return [Scene(path.stem if path.is_file() else path.name, clips)]
 
 # %% ../nbs/12_layouts.ipynb #a6e13319

@@ -399,16 +399,17 @@ def film(camera, stage, actors, frames, rng):
 
 # %% ../nbs/02_plaza.ipynb #4671ccc9
 def plaza(seed=0,            # same seed, same bytes
-          train_clips=6,     # clips with normal behaviour only
-          test_clips=8,      # clips with anomalies; the third has none, the ninth has two, then it starts over
+          train_clips=6,     # clips with normal behaviour only: how many, or which, as range(6, 9)
+          test_clips=8,      # clips with anomalies, in the same way; the third has none, the ninth has two, then it starts over
           frames=120,        # of every clip, 25 a second
           size=(240, 360)):  # height, width in pixels
     "The built-in `Scene`, with labels, masks (value k: the clip's k-th anomaly), kinds, and true boxes of everybody, rendered now."
-    if min(size) < 32 or frames < 1 or min(train_clips, test_clips) < 0:
+    train, test = (range(c) if isinstance(c, int) and c >= 0 else c for c in (train_clips, test_clips))
+    if min(size) < 32 or frames < 1 or isinstance(train, int) or isinstance(test, int):
         raise DDLError(f"plaza: size {size}, {frames} frames, {train_clips} + {test_clips} clips; needs at least 32x32 pixels, 1 frame, 0 clips")
     camera, scene, rows = Camera(tuple(size)), Scene("plaza"), []
     stage = backdrops(camera, np.random.default_rng([seed, 0]))
-    for role, i in [("train", i) for i in range(train_clips)] + [("test", i) for i in range(test_clips)]:
+    for role, i in [("train", i) for i in train] + [("test", i) for i in test]:
         name, key = f"{role}{i + 1:02d}", [seed, 1 + (role == "test"), i]
         rng, kinds = np.random.default_rng(key), PLAN[i % len(PLAN)] if role == "test" else ()
         actors = [Actor(pose, "walker", track) for track, pose in enumerate(passers(rng, camera, frames))]

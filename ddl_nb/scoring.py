@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['repeat_edges', 'chunks', 'ahead', 'maps_of_chunks', 'score_maps', 'patch_means', 'frame_scores',
-           'frame_scores_two_grids', 'smooth', 'largest_patch', 'heat_map', 'annotate', 'write_video', 'plot_timeline']
+           'frame_scores_two_grids', 'smooth', 'largest_patches', 'largest_patch', 'heat_map', 'annotate',
+           'write_video', 'plot_timeline']
 
 # %% ../nbs/08_scoring.ipynb #a325fb08
 import os, queue, threading
@@ -126,12 +127,17 @@ def smooth(scores,    # (n,) frame scores of one clip
     return median_filter(np.asarray(scores), size=width, mode="nearest")
 
 # %% ../nbs/08_scoring.ipynb #29c78eec
+def largest_patches(maps, patch=16, stride=8):  # (n, h, w)
+    "Boxes x1, y1, x2, y2 of the patch with the largest mean in each map, in pixels of the map, half open: int array (n, 4)."
+    means = patch_means(maps, patch, stride)
+    row, column = np.unravel_index(means.flatten(1).argmax(1).numpy(), means.shape[1:])
+    (ys, ph), (xs, pw) = (_starts(side, patch, stride) for side in maps.shape[1:])
+    x, y = np.take(xs, column), np.take(ys, row)
+    return np.stack([x, y, x + pw, y + ph], axis=1)
+
 def largest_patch(score_map, patch=16, stride=8):  # (h, w)
-    "Box x1, y1, x2, y2 of the patch with the largest mean, in pixels of the map, half open."
-    means = patch_means(score_map[None], patch, stride)[0]
-    row, column = np.unravel_index(means.argmax().item(), means.shape)
-    (ys, ph), (xs, pw) = (_starts(side, patch, stride) for side in score_map.shape)
-    return xs[column], ys[row], xs[column] + pw, ys[row] + ph
+    "The same box of one map, as four numbers."
+    return tuple(largest_patches(np.asarray(score_map)[None], patch, stride)[0].tolist())
 
 # %% ../nbs/08_scoring.ipynb #133e3d1b
 def heat_map(frame,      # uint8 (H, W, 3)
@@ -163,18 +169,19 @@ def write_video(path,    # an mp4 file
                 frames,  # iterable of uint8 (H, W, 3), one size
                 fps=25): # frames a second
     "Write an mp4, whole or not at all. A place that cannot be written is a `DDLError`."
-    path, writer = Path(path), None
+    path, writer, n = Path(path), None, 0
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            for frame in frames:
+            for n, frame in enumerate(frames, 1):
                 frame = frame[:frame.shape[0] // 2 * 2, :frame.shape[1] // 2 * 2]      # the codec wants even sizes
                 if writer is None: writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), fps, frame.shape[1::-1])
                 if not writer.isOpened(): raise DDLError(f"{path}: the video cannot be written; is there room, and may you write there?")
                 writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             if writer is None: raise DDLError(f"{path}: there is no frame to write")
             writer.release()
+            if cv2.VideoCapture(str(part)).get(cv2.CAP_PROP_FRAME_COUNT) != n: raise DDLError(f"{path}: the video cannot be written; is there room?")      # the writer does not say when a disk is full
             os.replace(part, path)
         finally: part.unlink(missing_ok=True)
     except OSError as e: raise DDLError(f"{path}: cannot be written ({e.strerror}); choose another place or make room there") from e

@@ -4,9 +4,13 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'background', 'motion_boxes', 'motion_objects', 'table', 'read_objects', 'faster_rcnn',
-           'faster_rcnn_objects', 'track_objects', 'find_tracks', 'whole_windows', 'dense_boxes', 'TrackedClips']
+           'faster_rcnn_objects', 'read_ignore', 'mostly_ignored', 'track_objects', 'find_tracks', 'whole_windows',
+           'dense_boxes', 'TrackedClips']
 
 # %% ../nbs/03_tracks.ipynb #18d86171
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -15,7 +19,7 @@ import torch
 from fastcore.basics import patch
 from trackers import OCSORTTracker
 
-from .data import DDLError, cached, check_window, find_data
+from .data import DDLError, cached, check_window, find_data, read_image, to_channels
 
 # %% ../nbs/03_tracks.ipynb #c574ace7
 def background(clips,          # list of `Clip` of one scene
@@ -55,7 +59,7 @@ def table(clip,      # `Clip`
           boxes,     # one (k, 4) array a frame
           scale=1):  # what to multiply them with to get source pixels
     "The rows of a table of objects for a clip's boxes."
-    rows = [(clip.name, i, *(b * scale)) for i, frame_boxes in enumerate(boxes) for b in frame_boxes]
+    rows = [(clip.name, i, *(b * scale)) for i, frame_boxes in zip(clip.numbers, boxes) for b in frame_boxes]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 # %% ../nbs/03_tracks.ipynb #bd4bf8bb
@@ -66,7 +70,7 @@ def read_objects(path,    # CSV with columns clip, frame, x1, y1, x2, y2 and, if
     except (OSError, ValueError, pd.errors.ParserError) as e: raise DDLError(f"{path}: not a readable CSV file ({str(e).splitlines()[0]})")
     missing = [c for c in COLUMNS if c not in rows]
     if missing: raise DDLError(f"{path}: column {', '.join(missing)} is missing; needed are {', '.join(COLUMNS)}")
-    sizes = {c.name: (len(c), c.height, c.width) for c in clips}
+    sizes = {c.name: (c.source_len, c.height, c.width) for c in clips}
     rows = rows[rows["clip"].isin(sizes)]
     if rows.empty: raise DDLError(f"{path}: speaks of none of the clips {', '.join(sizes)}")
     n, h, w = np.array([sizes[c] for c in rows["clip"]]).T
@@ -99,14 +103,53 @@ def faster_rcnn_objects(clip,          # `Clip`
         boxes.append(out["boxes"][out["scores"] >= confidence].numpy())
     return table(clip, boxes)
 
+# %% ../nbs/03_tracks.ipynb #04ebfeb3
+def read_ignore(how,    # an image file, white where ignored, or "x1,y1,x2,y2;..." in source pixels
+                clips,  # whose frames it is for
+                size):  # (height, width) of the working frames
+    "The ignored region at the working size: bool (height, width). A file or box that does not fit the clips' frames is a `DDLError`."
+    H, W = clips[0].size
+    if re.fullmatch(r"[-\d.,; ]+", how) and not Path(how).exists(): region = _boxes_region(how, H, W)
+    else:
+        if not (path := find_data(how)).is_file(): raise DDLError(f"{how}: no such mask file; --ignore takes a picture that is white where to ignore, or boxes x1,y1,x2,y2;...")
+        region = to_channels(read_image(path), 1)[..., 0] >= 128
+        for clip in clips:
+            if clip.size != region.shape: raise DDLError(f"{how}: the mask is {region.shape[0]}x{region.shape[1]} (height x width), the frames of clip {clip.name} {clip.height}x{clip.width}; draw it on a frame of the source")
+    if not region.any(): raise DDLError(f"{how}: ignores nothing; in a mask, white is what is ignored")
+    region = cv2.resize(region.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0
+    if region.all(): raise DDLError(f"{how}: ignores the whole picture, so nothing is left to look at")
+    return region
+
+def _boxes_region(how, H, W):
+    region = np.zeros((H, W), bool)
+    for text in filter(str.strip, how.split(";")):
+        try: x1, y1, x2, y2 = map(float, text.split(","))
+        except ValueError: raise DDLError(f"ignore {text}: not a box; it is x1,y1,x2,y2 in pixels of the source, and ; stands between boxes") from None
+        if x1 >= x2 or y1 >= y2: raise DDLError(f"ignore {text}: the corners are reversed; x1 < x2 and y1 < y2")
+        if min(x1, y1) < 0 or x2 > W or y2 > H: raise DDLError(f"ignore {text}: the box lies outside the frames, which are {H}x{W} (height x width)")
+        region[int(y1):int(np.ceil(y2)), int(x1):int(np.ceil(x2))] = True
+    return region
+
+def mostly_ignored(objects,  # table of objects in source pixels
+                   clips,    # that it speaks of
+                   ignore):  # bool (h, w) of the working frames
+    "Bool, one a row: whether more than half of the box lies in the region."
+    h, w = ignore.shape
+    scales = {c.name: (w / c.width, h / c.height) * 2 for c in clips}
+    boxes = objects[COLUMNS[2:]].to_numpy(float) * np.array([scales[c] for c in objects["clip"]]).reshape(-1, 4)
+    (x1, y1), (x2, y2) = np.floor(boxes[:, :2]).astype(int).T, np.ceil(boxes[:, 2:]).astype(int).T
+    inside = cv2.integral(ignore.astype(np.uint8))                                 # sums over rectangles from the corner
+    return inside[y2, x2] - inside[y1, x2] - inside[y2, x1] + inside[y1, x1] > (x2 - x1) * (y2 - y1) / 2
+
 # %% ../nbs/03_tracks.ipynb #ecf5c4a3
-def track_objects(objects):  # table of objects
+def track_objects(objects,   # table of objects
+                  steps={}): # clip's name -> from one of its frames to the next, where that is not 1
     "The same table with a column `track`: boxes with one number within a clip are one object. Given tracks are kept."
     if "track" in objects and objects["track"].notna().all(): return objects.drop_duplicates(["clip", "frame", "track"])   # one box a frame
     parts = [objects.assign(track=0).iloc[:0]]
     for name, rows in objects.groupby("clip", sort=False):
         tracker, by_frame = OCSORTTracker(minimum_consecutive_frames=1), dict(tuple(rows.groupby("frame")))
-        for i in range(rows["frame"].max() + 1):
+        for i in range(0, rows["frame"].max() + 1, steps.get(name, 1)):
             boxes = by_frame.get(i, rows.iloc[:0])
             out = tracker.update(sv.Detections(boxes[COLUMNS[2:]].to_numpy(np.float32), data={"row": np.arange(len(boxes))}))
             if len(out): parts.append(boxes.iloc[out.data["row"]].assign(track=out.tracker_id))
@@ -117,8 +160,9 @@ def track_objects(objects):  # table of objects
 def find_tracks(clips,            # training clips of one scene
                 size,             # (height, width) of the working frames
                 channels=3,       # 3 or 1
-                how="motion"):    # "motion", "fasterrcnn" or the path of a CSV file
-    "Tracked objects of all clips: a table clip, frame, x1, y1, x2, y2, track in source pixels."
+                how="motion",     # "motion", "fasterrcnn" or the path of a CSV file
+                ignore=None):     # bool (height, width), True where objects do not count
+    "Tracked objects of all clips: a table clip, frame, x1, y1, x2, y2, track in source pixels and the source's frame numbers."
     if how == "motion":
         empty = background(clips, size, channels)
         objects = pd.concat([motion_objects(c, empty) for c in clips])
@@ -126,7 +170,8 @@ def find_tracks(clips,            # training clips of one scene
         model = faster_rcnn()
         objects = pd.concat([faster_rcnn_objects(c, model) for c in clips])
     else: objects = read_objects(find_data(how), clips)
-    return track_objects(objects)
+    if ignore is not None: objects = objects[~mostly_ignored(objects, clips, ignore)]
+    return track_objects(objects, {c.name: c.step for c in clips})
 
 # %% ../nbs/03_tracks.ipynb #11feaf6c
 def whole_windows(present,   # (..., n) True where the object is there
@@ -166,7 +211,8 @@ class TrackedClips(torch.utils.data.Dataset):
         self.frames, self.rows, self.scales = [cached(c, size, channels) for c in clips], [], []
         for clip, frames in zip(clips, self.frames):
             if len(frames) < window: raise DDLError(f"clip {clip.name}: {len(frames)} frames are fewer than the window of {window}; leave the clip out")
-            rows = pd.DataFrame(columns=[*COLUMNS, "track"]) if tracks is None else tracks[(tracks["clip"] == clip.name) & (tracks["frame"] < len(frames))]
+            rows = pd.DataFrame(columns=[*COLUMNS, "track"]) if tracks is None else tracks[(tracks["clip"] == clip.name) & tracks["frame"].isin(clip.numbers)]
+            rows = rows.assign(frame=(rows["frame"] - clip.first) // clip.step)       # counted from the clip's own start
             self.rows.append(rows.sort_values("frame", kind="stable"))
             self.scales.append(np.array([size[1] / clip.width, size[0] / clip.height] * 2))
         weights = np.array([max(1, len(f) - n + 1) for f in self.frames])

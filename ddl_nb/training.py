@@ -129,17 +129,20 @@ def load_checkpoint(path):  # a file from `save_checkpoint`
 
 # %% ../nbs/07_training.ipynb #174610d2
 class Interrupt:
-    "Within `with Interrupt() as stop`, the first Ctrl-C makes `stop` true instead of raising; the second raises."
+    "Within `with Interrupt() as stop`, the first Ctrl-C (or another of `signals`) makes `stop` true instead of acting; the second acts as ever."
+    def __init__(self, *signals): self.signals = signals or (signal.SIGINT,)
     def __enter__(self):
         self.pressed, self.main = False, threading.current_thread() is threading.main_thread()
-        if self.main: self.previous = signal.signal(signal.SIGINT, self.press)
+        if self.main: self.previous = {number: signal.signal(number, self.press) for number in self.signals}
         return self
     def press(self, number, frame):
         self.pressed = True
-        signal.signal(signal.SIGINT, self.previous)
+        self.restore()
+    def restore(self):
+        for number, handler in self.previous.items(): signal.signal(number, handler)
     def __bool__(self): return self.pressed
     def __exit__(self, *_):
-        if self.main: signal.signal(signal.SIGINT, self.previous)
+        if self.main: self.restore()
 
 # %% ../nbs/07_training.ipynb #0283b680
 def make_optimizer(ddl, settings, steps):  # the module, its settings, and the number of steps in all
@@ -185,7 +188,7 @@ class Trainer:
     gets `checkpoint.pt` twice a minute, at Ctrl-C and at the end, and `training.csv`; `resume` goes on from there."""
     def __init__(self, scene, settings, out=None, resume=False):
         self.settings, self.out = settings, Path(out) if out else None
-        if not scene.train: raise DDLError(f"scene {scene.name}: there are no training clips")
+        if not scene.train: raise DDLError(f"scene {scene.name}: there are no training clips; where there is a labels.csv they belong into train/, beside test/")
         state = load_checkpoint(self.out/"checkpoint.pt") if resume else None
         if state: self._same_settings(state["settings"])
         self.size = working_size(scene.train[0].size, settings.height, settings.width)

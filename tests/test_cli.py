@@ -191,10 +191,11 @@ def test_an_existing_folder_called_plaza_wins(tmp_path, monkeypatch):
     os.rename("plaza", "square")
     assert call("info", "plaza").works().out == built_in
 
-@pytest.mark.parametrize("command", [None, "demo", "fit", "score", "evaluate", "export", "info"])
+@pytest.mark.parametrize("command", [None, "demo", "fit", "score", "evaluate", "export", "info", "watch"])
 def test_help(command):
     shown = call(*([command] if command else []), "--help").works().out
-    expected = {None: ["demo", "fit", "score", "evaluate", "export", "info"], "demo": ["--out", "--seed"], "score": ["MODEL", "SOURCE", "--out", "--video", "--maps"],
+    expected = {None: ["demo", "fit", "score", "watch", "evaluate", "export", "info"], "demo": ["--out", "--seed"], "score": ["MODEL", "SOURCE", "--out", "--video", "--maps"],
                 "fit": ["SOURCE", "--out", "--regime", "--arch", "--latent", "--height", "--width", "--window", "--channels", "--ratio", "--epochs", "--minutes",
-                        "--objects", "--anomaly-weight", "--seed", "--scene", "--jobs", "--resume"], "evaluate": ["SCORES", "SOURCE"], "export": ["MODEL", "--to", "--int8", "--out"], "info": ["WHAT"]}[command]
+                        "--objects", "--anomaly-weight", "--seed", "--scene", "--jobs", "--resume"], "evaluate": ["SCORES", "SOURCE"], "export": ["MODEL", "--to", "--int8", "--out"], "info": ["WHAT"],
+                "watch": ["MODEL", "SOURCE", "--out", "--before", "--after", "--command", "--webhook", "--keep-days", "--patience"]}[command]
     for word in expected: assert word.lower() in shown.lower(), word

@@ -148,22 +148,6 @@ def test_no_room_for_the_checkpoint(stopped, whole, dataset):
     call("fit", dataset, "--out", stopped, *LONGER, "--resume").works()
     assert same_model(stopped, whole)
 
-@pytest.fixture
-def small_disk(tmp_path):
-    "A real file system of 2 MB and a function that fills it up but for so many bytes."
-    place = tmp_path/"disk"
-    place.mkdir()
-    try: mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True).returncode == 0
-    except OSError: mounted = False
-    if not mounted: pytest.skip("needs the right to mount a small tmpfs (root on Linux)")
-    def fill(free):
-        (place/"filler").unlink(missing_ok=True)
-        with open(place/"filler", "wb", buffering=0) as f:
-            space = os.statvfs(place)
-            f.write(bytes(max(0, space.f_bavail * space.f_frsize - free)))
-    yield place, fill
-    subprocess.run(["umount", "-l", place], check=True)
-
 def test_full_disk_while_training(small_disk, stopped, whole, dataset):
     place, fill = small_disk
     out = Path(shutil.copytree(stopped, place/"run"))

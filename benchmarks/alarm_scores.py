@@ -1,0 +1,67 @@
+"""Scores of much footage, for notebook 15: alarm_scores.py plaza [NORMAL TEST] (numbers of clips), or alarm_scores.py ped2
+
+plaza: clips of normal behaviour that the shipped model was not trained on (the plaza's training clips from the seventh on), and test
+clips with their labels, are rendered one at a time and scored with Detector.load('plaza'), seconds a clip. Clips that are scored
+already are kept, so it can be stopped and started again.
+
+ped2: has little normal footage, so a model is trained on the first half of it (one seed, a few epochs; minutes) and scores the second.
+
+Both write results/alarms/NAME_{normal,test}.csv (clip, frame, score, anomalous) and NAME.json."""
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from ddl_nb.ablations import provenance, write_json
+from ddl_nb.data import write_file
+from ddl_nb.detector import Detector
+from ddl_nb.layouts import open_source
+from ddl_nb.plaza import plaza
+from ddl_nb.training import Settings
+
+TRAINED_ON = 6                     # clips of normal behaviour that the shipped model has seen
+PED2 = Settings("sdl", holdout=.5, epochs=4, seed=0)
+RESULTS = Path(__file__).parent.parent / "results" / "alarms"
+
+
+def score_clips(detector, clips, part, every=10):
+    "Add clips, (name, function that returns (clip, labels)), to the file `part`, if they are not in it."
+    tables = [pd.read_csv(part, dtype={"clip": str})] if part.exists() else []
+    left = [get for name, get in clips if not tables or name not in set(tables[0]["clip"])]
+    for i, get in enumerate(left, 1):
+        clip, labels = get()
+        scores = detector.score(clip).frames
+        tables.append(pd.DataFrame({"clip": clip.name, "frame": range(len(clip)), "score": scores, "anomalous": labels}))
+        if i % every == 0 or i == len(left): write_file(part, pd.concat(tables).to_csv(index=False, float_format="%.6g"))
+
+
+def plaza_clips(role, first, last):
+    def get(i):
+        scene = plaza(**{"train_clips": 0, "test_clips": 0} | {f"{role}_clips": range(i, i + 1)})
+        clip, = scene.train + scene.test
+        return clip, scene.labels.get(clip.name, 0)
+    return [(f"{role}{i + 1:02d}", lambda i=i: get(i)) for i in range(first, last)]
+
+
+def score_plaza(normal, test):
+    detector = Detector.load("plaza")
+    score_clips(detector, plaza_clips("test", 0, test), RESULTS / "plaza_test.csv")
+    score_clips(detector, plaza_clips("train", TRAINED_ON, TRAINED_ON + normal), RESULTS / "plaza_normal.csv")
+    return dict(model="plaza", clips=dict(normal=normal, test=test))
+
+
+def score_ped2():
+    scene, = open_source("ped2").scenes
+    detector = Detector.fit(scene, PED2, progress=False)
+    by_name = {c.name: c for c in scene.train}
+    held_out = [by_name[name].part(first, first + n) for name, first, n in detector.held_out]
+    score_clips(detector, [(c.name, lambda c=c: (c, 0)) for c in held_out], RESULTS / "ped2_normal.csv")
+    score_clips(detector, [(c.name, lambda c=c: (c, scene.labels[c.name])) for c in scene.test], RESULTS / "ped2_test.csv")
+    return dict(model=vars(PED2), held_out=detector.held_out)
+
+
+if __name__ == "__main__":
+    started, (name, *numbers) = time.perf_counter(), sys.argv[1:]
+    about = score_ped2() if name == "ped2" else score_plaza(*map(int, numbers or (1500, 90)))
+    write_json(RESULTS / f"{name}.json", dict(provenance(started), **about))
