@@ -281,7 +281,7 @@ def read_scores(path):  # scores.csv
 
 def read_events(path):  # events.csv
     "A table of events as `event_table` makes it. What is not such a table is a `DDLError`."
-    try: table = pd.read_csv(path, dtype={"clip": str, "start": int, "end": int})
+    try: table = pd.read_csv(path, dtype={"clip": str, "start": int, "end": int, "peak": int, "score": float})
     except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable table of events ({str(e).splitlines()[0]}); score again with ddl score") from e
     if missing := set(EVENT_COLUMNS) - set(table): raise DDLError(f"{path}: column {', '.join(sorted(missing))} is missing; it should be an events.csv of ddl score")
     return table
