@@ -9,7 +9,7 @@ from playwright.sync_api import expect, sync_playwright
 ROOT = Path(__file__).parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SCREENSHOTS = Path(__file__).parent/"screenshots"
-LONG, SHORT = 90_000, 20_000                                 # milliseconds, for what runs and for what answers
+LONG, SHORT = 180_000, 20_000                                 # milliseconds, for what runs and for what answers
 FOCUS = 40                                                    # more presses of the Tab key than any cell has controls
 
 @contextmanager
@@ -62,14 +62,9 @@ class Notebook:
         self.page.goto(f"{self.url}lab/tree/{path}?token={self.token}&reset", timeout=LONG)
         expect(self.page.locator(".jp-StatusBar-TextItem", has_text=" | Idle")).to_be_visible(timeout=LONG)    # the kernel is there
 
-    def __enter__(self): return self
-
-    def __exit__(self, kind, *_):
-        if kind: self.shot(f"failed_{self.file.stem}")
-        self.close()
-
     def close(self):
-        "Close the page and end the kernel."
+        "Keep a picture of the page, close it, and end the kernel."
+        self.shot(f"{self.file.stem}_last")
         self.page.close()
         for session in self.api("GET", "sessions"): self.api("DELETE", f"sessions/{session['id']}")
 
@@ -85,10 +80,18 @@ class Notebook:
         if wait: self.done()
 
     def done(self):
-        "Wait until each code cell has its number; JupyterLab attaches cells to the page one by one."
+        "Wait until each code cell has its number (JupyterLab attaches cells to the page one by one), or one has failed."
         count = sum(c.cell_type == "code" for c in nbformat.read(self.file, 4).cells)
-        self.page.wait_for_function("n => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(p => /\\d/.test(p.textContent)).length == n", arg=count, timeout=LONG)
+        numbered = self.page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"\d"))
+        self.until(lambda: numbered.count() == count or self.errors(), LONG)
+        assert self.errors() == []
         self.idle()
+
+    def until(self, condition, limit=SHORT):
+        deadline = time.monotonic() + limit / 1000
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {limit / 1000:.0f} seconds"
+            self.page.wait_for_timeout(50)
 
     def running(self): return self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="busy"]').count() > 0
 
@@ -140,16 +143,11 @@ class Shown:
         self.page.wait_for_function("i => i.complete && i.naturalWidth > 100", arg=self.image.element_handle())
         return self.image.evaluate("async i => btoa(String.fromCharCode(...new Uint8Array(await (await fetch(i.src)).arrayBuffer())))")
 
-    def changed(self, move, says=True):
-        "Do something, and wait until the picture is another, and the sentence if it `says` what has changed. Returns the sentence."
-        self.notebook.idle()
-        note, source = self.note, self.image.get_attribute("src")
+    def changed(self, move, says=""):
+        "Do something, and wait until the picture is another and the sentence holds `says` (a function: what it returns then). Returns the sentence."
         picture = self.picture()
         move()
-        if says: expect(self.box.locator(".widget-html-content")).not_to_have_text(note, timeout=SHORT)
-        expect(self.image).not_to_have_attribute("src", source, timeout=SHORT)
-        self.notebook.idle()
-        assert self.picture() != picture, f"{self.note}: the picture has not changed"
+        self.notebook.until(lambda: (says() if callable(says) else says) in self.note and self.picture() != picture)
         return self.note
 
     def reach(self, control):
@@ -160,8 +158,8 @@ class Shown:
             if control.evaluate("c => c === document.activeElement"): return
         raise AssertionError(f"{FOCUS} times Tab does not lead to {control}")
 
-    def press(self, role, name, *keys, says=True):
-        "Come to a control with the Tab key, and press keys on it; it must keep the focus. Returns the new sentence."
+    def press(self, role, name, *keys, says=""):
+        "Come to a control with the Tab key and press keys on it; it must keep the focus."
         control = self.control(role, name)
         self.reach(control)
         def keyboard():
@@ -170,12 +168,12 @@ class Shown:
         assert control.evaluate("c => c === document.activeElement"), f"{name} has lost the focus"
         return said
 
-    def click(self, role, name): return self.changed(self.control(role, name).click)
+    def click(self, role, name, says=""): return self.changed(self.control(role, name).click, says)
 
-    def choose(self, name, option): return self.changed(lambda: self.control("combobox", name).select_option(option))
+    def choose(self, name, option, says=""): return self.changed(lambda: self.control("combobox", name).select_option(option), says)
 
-    def drag(self, name, share, says=True):
-        "Drag a slider with the mouse to a share of its track; the picture must have changed before the button is up."
+    def drag(self, name, share, says=""):
+        "Drag a slider with the mouse to a share of its track; the picture must change before the button is up. `{}` in `says`: the slider's value."
         handle = self.control("slider", name)
         handle.scroll_into_view_if_needed()
         at, track = handle.bounding_box(), handle.locator("xpath=ancestor::*[contains(@class, 'noUi-target')]").bounding_box()
@@ -184,7 +182,7 @@ class Shown:
             self.page.mouse.move(at["x"] + at["width"] / 2, y)
             self.page.mouse.down()
             self.page.mouse.move(track["x"] + track["width"] * share, y, steps=5)
-        said = self.changed(mouse, says)
+        said = self.changed(mouse, lambda: says.format(self.typed(name)))
         self.page.mouse.up()
         return said
 
