@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['HEIGHT', 'GRID', 'PATTERN', 'CHUNK', 'EVERY', 'CUT', 'SURE', 'MOVE', 'LIGHT', 'STILL', 'DARK', 'BRIGHT', 'ENOUGH',
            'FONT', 'compare', 'shift', 'Look', 'look', 'runs', 'clock', 'faults', 'Judgement', 'judge', 'pictures',
-           'plot_look', 'contact_sheet']
+           'plot_look', 'contact_sheet', 'strangest', 'read_stretches']
 
-# %% ../nbs/14_footage.ipynb #11677733
+# %% ../nbs/14_footage.ipynb #6a149312
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .data import DDLError, write_file
 from .tracks import motion_boxes
 
-# %% ../nbs/14_footage.ipynb #3f7e8fe5
+# %% ../nbs/14_footage.ipynb #a04bfdb2
 HEIGHT, GRID = 64, (6, 4)   # of the small frames, pixels; blocks side by side, and one above the other
 PATTERN = 30.               # c, grey levels squared
 
@@ -35,14 +35,14 @@ def compare(a, b):  # float32 (h, w), two grey pictures of one size, in grey lev
     likeness = (mean(a * b) - ma * mb + PATTERN) / (np.sqrt(va * vb) + PATTERN)
     return float(np.median(likeness)), float(np.median(mb - ma))
 
-# %% ../nbs/14_footage.ipynb #f5639d4d
+# %% ../nbs/14_footage.ipynb #8d7dd109
 def shift(a, b):  # float32 (h, w), of one size
     "(dx, dy, response): how far b's content lies to the right of and below a's, pixels, by phase correlation; the response is near 0 where nothing agrees."
     window = cv2.createHanningWindow(a.shape[::-1], cv2.CV_32F)          # the picture's edges are no content
     (dx, dy), response = cv2.phaseCorrelate(a * window, b * window)
     return dx, dy, response
 
-# %% ../nbs/14_footage.ipynb #f00b85b8
+# %% ../nbs/14_footage.ipynb #ae00fc99
 CHUNK, EVERY = 250, 5       # frames held at a time; of which every so-many-th is asked for shift and motion
 CUT = .75                   # likeness to the frame before: below it, another view begins
 SURE, MOVE = .25, .03       # response from which a shift is believed; shift that is a move, as a share of the height
@@ -91,7 +91,7 @@ def look(clip,      # a `Clip`
         if bar is not None: bar.update(len(frames))
     return Look(clip, pd.DataFrame(np.concatenate(curves), columns="brightness white change likeness light dx dy motion".split()), views)
 
-# %% ../nbs/14_footage.ipynb #4a7a6771
+# %% ../nbs/14_footage.ipynb #74b87a94
 def runs(flags,       # (n,) bool
          gap=0,       # as many false ones between two stretches are filled
          shortest=1): # of a stretch
@@ -121,7 +121,7 @@ def faults(look):  # a `Look`
     rows += [(a, b, "dark", f"too dark: a mean of {c.brightness[a:b + 1].mean():.0f} grey levels") for a, b in runs(c.brightness < DARK, second, second)]
     return rows + [(a, b, "white", "overexposed") for a, b in runs(c.white > BRIGHT, second, second)]
 
-# %% ../nbs/14_footage.ipynb #e20a8677
+# %% ../nbs/14_footage.ipynb #6b912b55
 ENOUGH = 600  # seconds of footage that a scene should have
 
 @dataclass
@@ -212,7 +212,7 @@ def _missing(looks, left, night):
     if 0 < c.motion.mean() < .05: said.append(f"something moves in {c.motion.mean():.1%} of the frames only: there are few objects to learn from")
     return said
 
-# %% ../nbs/14_footage.ipynb #2ce7c58a
+# %% ../nbs/14_footage.ipynb #92e7d296
 def pictures(clip, frames):  # a `Clip`, frame numbers of it
     "Those frames, uint8 (h, w, 3), in one pass over the clip."
     found, wanted = {}, set(frames)
@@ -265,3 +265,26 @@ def contact_sheet(pictures,    # uint8 (h, w, 3), of any size
         sheet.paste(Image.fromarray(small), (x + (width - w) // 2, y + (height - h) // 2))
         draw.multiline_text((x + 4, y + height), caption, "black", font, spacing=3)
     return np.array(sheet)
+
+# %% ../nbs/14_footage.ipynb #e2efb021
+def strangest(scores,     # (n,) smoothed scores of one clip
+              margin,     # frames around a stretch in which no other one lies
+              count=12):  # at most
+    "(first, last, peak) of the highest stretches, the highest first."
+    scores, free, base, found = np.asarray(scores), np.ones(len(scores), bool), np.median(scores), []
+    while free.any() and len(found) < count:
+        peak = int(np.where(free, scores, -np.inf).argmax())
+        if scores[peak] <= base: break
+        inside = free & (scores > (base + scores[peak]) / 2)
+        first = peak - int(np.argmin(np.r_[inside[peak::-1], False])) + 1
+        last = peak + int(np.argmin(np.r_[inside[peak:], False])) - 1
+        found.append((first, last, peak))
+        free[max(0, first - margin):last + 1 + margin] = False
+    return found
+
+def read_stretches(path):  # a CSV with clip, first, last; whatever else is in it
+    "Stretches for `Settings.leave_out`, as `ddl fit` and `ddl info` write them. What is not such a table is a `DDLError`."
+    kinds = {"clip": str, "first": "int64", "last": "int64"}
+    try: table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, skipinitialspace=True)
+    except (OSError, ValueError) as e: raise DDLError(f"{path}: must be a table with the columns clip, first, last and whole frame numbers, counted from 0 ({str(e).splitlines()[0]})") from e
+    return tuple(table[list(kinds)].itertuples(index=False, name=None))
