@@ -8,7 +8,7 @@ __all__ = ['FIRST_WAIT', 'LONGEST_WAIT', 'LETTING_GO', 'WAITING', 'ANSWER', 'PEN
            'pause', 'at_rate', 'Frozen', 'Journal', 'run_command', 'post', 'Notifier', 'Shot', 'iso', 'file_name',
            'Recording', 'Recorder', 'Status', 'Screen', 'watch', 'watch_streams']
 
-# %% ../nbs/16_watch.ipynb #b8dd5035
+# %% ../nbs/16_watch.ipynb #4f09dc97
 import json, os, queue, re, signal, subprocess, sys, threading, time, urllib.request
 from base64 import b64encode
 from collections import deque
@@ -28,7 +28,7 @@ from .data import Clip, DDLError, END_MARK, find_data, to_channels, write_file
 from .scoring import annotate, largest_patch, write_video
 from .training import Interrupt
 
-# %% ../nbs/16_watch.ipynb #6175e968
+# %% ../nbs/16_watch.ipynb #ceb25679
 def without_password(source):  # a path, an address or a webcam's number
     "The source's name for people and files: of an address, what stands before the last `@`, behind `?` or `#`, and behind an `=` is left out."
     name = str(source)
@@ -41,7 +41,7 @@ def is_live(source):
     "Whether a source is a camera, by its number or address, and not a file."
     return isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or "://" in source))
 
-# %% ../nbs/16_watch.ipynb #f85fefe7
+# %% ../nbs/16_watch.ipynb #67948628
 class Frame(NamedTuple):
     "A picture, uint8 (H, W, 3), with the time it shows and the time it came in, both in seconds since 1970."
     picture: np.ndarray
@@ -61,7 +61,7 @@ class Recorded:
             if stop: return
             yield Frame(to_channels(picture, 3), began + i / self.fps, time.time())
 
-# %% ../nbs/16_watch.ipynb #b5d1d2b8
+# %% ../nbs/16_watch.ipynb #87014fda
 class Newest:
     "A place for one item: `put` replaces what has not been taken, and counts it in `replaced`."
     def __init__(self): self.place, self.replaced = queue.Queue(1), 0
@@ -77,7 +77,7 @@ class Newest:
         "The item, once there is one; `queue.Empty` after `timeout` seconds."
         return self.place.get(timeout=timeout)
 
-# %% ../nbs/16_watch.ipynb #71a2b6b7
+# %% ../nbs/16_watch.ipynb #9bf818b7
 def open_capture(source, patience):  # a webcam's number or an address; seconds
     "An `cv2.VideoCapture`, opened or not; of MJPEG it will give the undecoded JPEGs."
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -94,7 +94,7 @@ def decode(packet):  # what the capture's `read` gave: a picture (H, W, 3), blue
     picture = cv2.imdecode(packet, cv2.IMREAD_COLOR)
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
-# %% ../nbs/16_watch.ipynb #4fb8d509
+# %% ../nbs/16_watch.ipynb #888420fa
 FIRST_WAIT, LONGEST_WAIT = 1., 30.  # seconds before a source is tried again
 LETTING_GO = 2.                     # seconds for the thread that reads to notice that it is no longer wanted
 
@@ -163,7 +163,7 @@ def pause(seconds, stop):
     end = time.monotonic() + seconds
     while not stop and (left := end - time.monotonic()) > 0: time.sleep(min(.1, left))
 
-# %% ../nbs/16_watch.ipynb #d9a129ae
+# %% ../nbs/16_watch.ipynb #9e158686
 def at_rate(frames, fps):  # iterable of `Frame`; frames a second, or None for all
     "Leave out frames so that at most `fps` a second remain, evenly spaced."
     first = last = None
@@ -185,7 +185,7 @@ class Frozen:
         self.said = True
         return f"the same picture for {self.patience:g} s; if the scene is not a drawing, the camera is frozen: restart it"
 
-# %% ../nbs/16_watch.ipynb #7432bc45
+# %% ../nbs/16_watch.ipynb #e201e83e
 WAITING = 1000  # events that are kept in memory while the disk is full
 
 class Journal:
@@ -217,7 +217,7 @@ class Journal:
                     self.waiting.popleft()
         except OSError as e: raise DDLError(f"{self.path}: cannot be written ({e.strerror})") from e
 
-# %% ../nbs/16_watch.ipynb #b03e7395
+# %% ../nbs/16_watch.ipynb #12664232
 ANSWER = 10.   # seconds that a command or a webhook may take
 PENDING = 16   # notifications that may wait
 
@@ -271,7 +271,7 @@ class Notifier:
         except queue.Full: pass
         self.thread.join(max(0, end - time.monotonic()))
 
-# %% ../nbs/16_watch.ipynb #bc42f165
+# %% ../nbs/16_watch.ipynb #0f0a4ce4
 LONGEST = 60.  # seconds of an event that go into its clip
 QUEUED = 500   # frames that may wait for the thread that writes a clip
 
@@ -313,7 +313,7 @@ class Recording:
         if not self.whole: self.queue.put(None)
         self.whole = True
 
-# %% ../nbs/16_watch.ipynb #589eb60c
+# %% ../nbs/16_watch.ipynb #c53cca78
 class Recorder:
     """Turns smoothed scores into events: `events.jsonl` in the folder `out`, snapshots and clips in `out/events`.
 
@@ -409,7 +409,7 @@ class Recorder:
         for f in self.folder.glob("*"):
             if (m := OWN.fullmatch(f.name)) and m[1] < oldest.strftime("%Y%m%dT%H%M%S"): f.unlink(missing_ok=True)
 
-# %% ../nbs/16_watch.ipynb #24896417
+# %% ../nbs/16_watch.ipynb #b7f6141a
 @dataclass
 class Status:
     "What there is to know after a frame: its time, smoothed score and the level, frames a second, seconds from a frame's arrival to its raw score, and counts."
@@ -450,7 +450,7 @@ class Screen:
     def _print(self, text):
         with self.lock: self.out.write(text); self.out.flush()
 
-# %% ../nbs/16_watch.ipynb #343378c7
+# %% ../nbs/16_watch.ipynb #93044b2c
 def watch(detector,       # a `Detector`
           source,         # a video file, a webcam's number or an address; or a `Clip`
           out,            # folder for events.jsonl and events/; appended to
