@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['GAP_SECONDS', 'USUAL_FPS', 'ALARMS_A_BLOCK', 'PIECE_SECONDS', 'PIECES', 'OUTSIDE', 'CHANCE', 'EVENT_COLUMNS',
-           'gap_frames', 'Event', 'Merger', 'find_events', 'Promise', 'level_for', 'time_text', 'stretches',
-           'match_events', 'alarm_report', 'alarm_text', 'rate_of', 'piece_medians', 'usual_range', 'Drift', 'drift_of',
-           'to_source', 'event_table', 'outlined', 'peak_pictures', 'write_picture', 'event_sheet']
+           'gap_frames', 'Event', 'Merger', 'find_events', 'Promise', 'level_for', 'rate_text', 'time_text',
+           'stretches', 'match_events', 'alarm_report', 'alarm_text', 'rate_of', 'piece_medians', 'usual_range',
+           'Drift', 'drift_of', 'calibration_text', 'to_source', 'event_table', 'outlined', 'peak_pictures',
+           'write_picture', 'event_sheet', 'read_scores', 'read_events']
 
 # %% ../nbs/15_alarms.ipynb #10228e9b
 import math
@@ -98,6 +99,8 @@ def level_for(scores,    # list of (n,) smoothed scores of normal clips, not tra
     level = np.sort(line[:n * size].reshape(n, size).max(axis=1))[k - 1]
     low, high = -np.log1p(-beta.ppf((.025, .975), n + 1 - k, k)) * 3600 / seconds
     return Promise(float(level), per_hour, float(low), float(high), n)
+
+def rate_text(rate): return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 def time_text(seconds):
     "A duration for people: 45 s, 12.5 min, 3.0 h."
@@ -214,6 +217,12 @@ def drift_of(scores,     # iterable of (n,) raw scores, clip after clip
     drift = Drift(detector.calibration["usual"], fps)
     return next((m for s in scores for x in s if (m := drift.push(float(x)))), None)
 
+# %% ../nbs/15_alarms.ipynb #0ee5dcc6
+def calibration_text(c):  # `Detector.calibration`
+    "What was promised, in words."
+    text = f"level {c['level']:.4f}: {c['per_hour']:g} false alarms an hour promised, 95 % interval {rate_text(c['low'])} to {rate_text(c['high'])}, from {c['blocks']} blocks in {time_text(3600 * c['hours'])}; {c['events']} event{'s' * (c['events'] != 1)} above it there"
+    return text if Drift(c["usual"], c["fps"]).chance <= CHANCE else text + "\ntoo little footage to notice later that the scores have drifted"
+
 # %% ../nbs/15_alarms.ipynb #7def8f5a
 def to_source(box,    # x1, y1, x2, y2 in working pixels
               size,   # (height, width) of the working frame
@@ -232,7 +241,7 @@ def event_table(record,    # a `Score`
     "A row for each event: clip, start, end, peak (frames from 0, start and end in the event), the score there, and the box of the largest patch in source pixels, half open."
     events = find_events(record.smoothed, detector.threshold, gap_frames(clip.fps or fps))
     rows = [(clip.name, e.start, e.end, e.peak, e.score, *to_source(record.boxes[e.peak], detector.size, clip.size)) for e in events]
-    return pd.DataFrame(rows, columns=EVENT_COLUMNS)
+    return pd.DataFrame(rows, columns=EVENT_COLUMNS).astype({"score": float, "start": int, "end": int, "peak": int})      # also where there are none
 
 def outlined(picture,  # uint8 (H, W, 3)
              box):     # in its pixels
@@ -257,3 +266,22 @@ def event_sheet(pictures,  # one an event
                 events):   # rows of `event_table`
     "Contact sheet of the peaks: uint8 (H, W, 3)."
     return contact_sheet(pictures, [f"{e.clip} {e.start}-{e.end}\npeak {e.peak}, {e.score:.4f}" for e in events.itertuples()])
+
+# %% ../nbs/15_alarms.ipynb #543e9f07
+def read_scores(path):  # scores.csv
+    "A table of scores as two dicts, raw and smoothed: clip name -> (n,). What is not such a table is a `DDLError`."
+    try: table = pd.read_csv(path, dtype={"clip": str, "frame": int, "score": float, "smoothed": float})
+    except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable table of scores ({str(e).splitlines()[0]})") from e
+    missing = {"clip", "frame", "score", "smoothed"} - set(table)
+    if missing: raise DDLError(f"{path}: column {', '.join(sorted(missing))} is missing; it should be a scores.csv of ddl score")
+    groups = dict(tuple(table.groupby("clip", sort=False)))
+    for name, g in groups.items():
+        if not np.array_equal(g["frame"], np.arange(len(g))): raise DDLError(f"{path}: clip {name}: frames are not 0, 1, 2, ...; a row is missing or twice there")
+    return {n: g["score"].to_numpy() for n, g in groups.items()}, {n: g["smoothed"].to_numpy() for n, g in groups.items()}
+
+def read_events(path):  # events.csv
+    "A table of events as `event_table` makes it. What is not such a table is a `DDLError`."
+    try: table = pd.read_csv(path, dtype={"clip": str, "start": int, "end": int})
+    except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable table of events ({str(e).splitlines()[0]}); score again with ddl score") from e
+    if missing := set(EVENT_COLUMNS) - set(table): raise DDLError(f"{path}: column {', '.join(sorted(missing))} is missing; it should be an events.csv of ddl score")
+    return table

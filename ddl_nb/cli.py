@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CONTEXT_SECONDS', 'SHEET', 'app', 'default', 'ClickException', 'Out', 'SOURCE_HELP', 'ENDINGS', 'PROGRAMS',
            'DEMO_EPOCHS', 'pick_scene', 'score_clip', 'clear_events', 'score_source', 'load_detector', 'save_figure',
-           'read_scores', 'read_events', 'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse',
-           'fit', 'score', 'evaluate', 'normal_clips', 'export', 'calibrate', 'calibration_text', 'ablate', 'watch',
-           'info', 'demo_run', 'demo', 'show_run', 'plot_training', 'main']
+           'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse', 'fit', 'score', 'evaluate',
+           'normal_clips', 'export', 'calibrate', 'report_page', 'ablate', 'watch', 'info', 'demo_run', 'demo',
+           'show_run', 'plot_training', 'main']
 
 # %% ../nbs/17_cli.ipynb #b4182685
 import contextlib, glob, io, json, os, statistics, sys, time, warnings
@@ -25,12 +25,13 @@ import torch
 import typer
 
 from .ablations import ablate as run_grid, fit_scene, provenance, read_grid, show_warning, side_by_side, write_json
-from .alarms import CHANCE, EVENT_COLUMNS, USUAL_FPS, Drift, alarm_report, alarm_text, event_sheet, event_table, peak_pictures, time_text, write_picture
+from .alarms import USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text, event_sheet, event_table, peak_pictures, read_events, read_scores, write_picture
 from .data import DDLError, Scene, find_data, load_masks, read_image, write_file
 from .detector import SHIPPED, Detector, model_file
 from .layouts import csv_labels, describe, open_source
 from .metrics import baseline_scores, report, report_table
 from .models import parameters
+from .page import write_page
 from .scoring import annotate, plot_timeline, write_video
 from .tracks import background
 from .training import Settings
@@ -65,7 +66,7 @@ def clear_events(out):  # a folder
     "Delete the pictures and videos of the events that an earlier run listed there."
     try: old = read_events(out/"events.csv")
     except DDLError: return
-    for name, start in zip(old.clip, old.start):
+    for name, start in zip(old["clip"], old["start"]):
         for file in (out/"events").glob(f"{glob.escape(name)}-{start}.*"): file.unlink()
 
 def score_source(model, scenes, out, video=False, maps=False):
@@ -104,25 +105,7 @@ def save_figure(fig, path):  # a matplotlib figure, a png file
     fig.savefig(buffer, format="png"); plt.close(fig)
     write_file(path, buffer.getvalue())
 
-def read_scores(path):  # scores.csv
-    "A table of scores as two dicts, raw and smoothed: clip name -> (n,). What is not such a table is a `DDLError`."
-    try: table = pd.read_csv(path, dtype={"clip": str, "frame": int, "score": float, "smoothed": float})
-    except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable table of scores ({str(e).splitlines()[0]})") from e
-    missing = {"clip", "frame", "score", "smoothed"} - set(table)
-    if missing: raise DDLError(f"{path}: column {', '.join(sorted(missing))} is missing; it should be a scores.csv of ddl score")
-    groups = dict(tuple(table.groupby("clip", sort=False)))
-    for name, g in groups.items():
-        if not np.array_equal(g["frame"], np.arange(len(g))): raise DDLError(f"{path}: clip {name}: frames are not 0, 1, 2, ...; a row is missing or twice there")
-    return {n: g["score"].to_numpy() for n, g in groups.items()}, {n: g["smoothed"].to_numpy() for n, g in groups.items()}
-
 # %% ../nbs/17_cli.ipynb #27ecf409
-def read_events(path):  # events.csv
-    "A table of events as `event_table` makes it. What is not such a table is a `DDLError`."
-    try: table = pd.read_csv(path, dtype={"clip": str, "start": int, "end": int})
-    except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable table of events ({str(e).splitlines()[0]}); score again with ddl score") from e
-    if missing := set(EVENT_COLUMNS) - set(table): raise DDLError(f"{path}: column {', '.join(sorted(missing))} is missing; it should be an events.csv of ddl score")
-    return table
-
 def read_maps(path):  # a .npy file that `ddl score --maps` wrote
     "A clip's score maps (n, h, w), memory-mapped. Anything else is a `DDLError`."
     try: return np.load(path, mmap_mode="c")
@@ -276,10 +259,11 @@ def calibrate(model: Annotated[str, typer.Argument(help="A model.safetensors, th
     detector.save(out or file)
     print(calibration_text(detector.calibration), out or file, sep="\n")
 
-def calibration_text(c):  # `Detector.calibration`
-    "What was promised, in words."
-    text = f"level {c['level']:.4f}: {c['per_hour']:g} false alarms an hour promised, 95 % interval {c['low']:.2g} to {c['high']:.2g}, from {c['blocks']} blocks in {time_text(3600 * c['hours'])}; {c['events']} events above it there"
-    return text if Drift(c["usual"], c["fps"]).chance <= CHANCE else text + "\ntoo little footage to notice later that the scores have drifted"
+# %% ../nbs/17_cli.ipynb #80fc7e21
+@app.command(name="report")
+def report_page(folder: Annotated[Path, typer.Argument(help="The folder that ddl score or ddl watch wrote.")]):
+    "Write one HTML file that needs no network: timeline, events with pictures, distribution, level, settings."
+    print(write_page(folder))
 
 # %% ../nbs/17_cli.ipynb #1d885ea5
 @app.command()

@@ -6,7 +6,7 @@ A solution is a whole notebook. What a student is not given, or gets in another 
     #| default_exp course.seeing          becomes an import of that module, which holds the checks
     #| export                             is in the module: left out
     test_check(...)                       tries the checks: left out
-    **Solution.** in prose                left out
+    **Solution.** in prose                left out, the whole cell: what follows for everybody needs another cell
     outputs                               left out: a prediction comes before the picture
 """
 import re
@@ -21,7 +21,10 @@ SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION[ \t]*(.*)\n(?:.*\n)*?[ \t]*#
 
 def left_out(cell):
     if cell.cell_type == "markdown":
-        return cell.source.startswith("**Solution.**")
+        solution = cell.source.startswith("**Solution.**")
+        if solution and re.search(r"^#+ ", cell.source, re.M):
+            raise SystemExit(f"a heading stands in a cell that students do not get; give it a cell of its own: {cell.source[:60]}...")
+        return solution
     return bool(re.search(r"^#\| ?export|^ *test_check\(", cell.source, re.M))
 
 

@@ -163,10 +163,14 @@ def check_2_6(count):
 @exercise("output j sees the frames j to j + T - 1, and nothing else")
 def check_2_7(influences):
     g = torch.Generator().manual_seed(27)
+    @torch.no_grad()
     def lively(model):                                   # weights and statistics with which the input shows in the output, which it hardly does in a new model
-        for name, p in [*model.named_parameters(), *model.named_buffers()]:
-            if name.endswith("running_var"): p.fill_(.1)
-            elif "conv" in name and name.endswith("weight"): p.data.normal_(0, 1.4 / p[0].numel()**.5, generator=g)
+        for p in model.parameters():
+            if p.dim() > 1: p.normal_(0, 1.4 / p[0].numel()**.5, generator=g)
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for m in norms: m.momentum = 1.                  # the statistics of one batch, so that no sigmoid is at its end
+        model.train()(torch.rand(1, 3, 9, 32, 32, generator=g))
+        for m in norms: m.momentum = .1
         return model
     makers = {("C3DSU", T): lambda T=T: lively(C3DSU(latent=16, window=T)) for T in (3, 5, 1)} | {("UNet", 1): lambda: lively(UNet(latent=16))}
     for (name, T), make in makers.items():
@@ -182,6 +186,7 @@ def check_2_7(influences):
             if got == list(range(max(0, j - T + 1), min(j + 1, n - T + 1))): raise Wrong(f"{said}: those are the outputs that frame {j} can change; asked is the other way round, which frames can change output {j}")
             if got == [k for k in range(n) if k not in want]: raise Wrong(f"{said}: those are the frames that cannot change it")
             if not got: raise Wrong(f"{said}: nothing. Is the perturbed clip a copy, so that the original stays as it was?")
+            if got == list(range(j, n)): raise Wrong(f"{said}: everything from frame {j} on. Is each clip compared with the original in one frame only? A change that is not taken back counts for all frames after it")
             raise Wrong(f"{said}; it is {want}")
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #0c380af6

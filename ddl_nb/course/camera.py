@@ -9,7 +9,7 @@ __all__ = ['KEEP', 'OUT', 'KEYS', 'check_7_1', 'check_7_2', 'stretches_by_lookin
 # %% ../../nbs/course/solutions/07_camera.ipynb #83b50362
 import math
 import numpy as np
-from ..exercises import NotYet, Wrong, exercise
+from ..exercises import NotYet, Wrong, compare, exercise
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #8cfc80d1
 KEEP = dict(a="drizzle and umbrellas belong to the yard: without recording a, every rainy day will be an alarm",
@@ -33,7 +33,7 @@ def check_7_2(frames_between):
     def by_looking(start, end, fps):               # ask every frame
         t = np.flatnonzero([start <= t / fps <= end for t in range(2000)])
         return int(t[0]), int(t[-1])
-    for start, end, fps in ((1.65, 4.27, 25), (3, 5, 30), (2.51, 9.13, 29.97), (0, .99, 50)):
+    for start, end, fps in ((1.65, 4.27, 25), (3, 5, 30), (2.51, 9.13, 29.97), (0, .99, 50), (40.01, 60.5, 29.97)):
         want, answer = by_looking(start, end, fps), tuple(frames_between(start, end, fps))
         said = f"{start} to {end} s at {fps} frames a second"
         if len(answer) != 2: raise Wrong(f"two numbers are asked for, the first and the last frame; you give {len(answer)}")
@@ -44,6 +44,7 @@ def check_7_2(frames_between):
         if answer == (first, last + 1): raise Wrong(f"{said}: frame {last + 1} is already outside; in labels.csv the last frame is itself anomalous (Python's ranges end otherwise)")
         if answer[1] < first / 2: raise Wrong(f"{said}: you give {answer[0]} and {answer[1]}, far too few; seconds times frames a second are frames")
         if (fps, answer) in ((30, (75, 125)), (29.97, by_looking(start, end, 25)), (50, by_looking(start, end, 25))): raise Wrong(f"{said}: you give the frames of a 25-a-second video; use fps")
+        if answer == by_looking(start, end, round(fps)): raise Wrong(f"{said}: you give {answer[0]} and {answer[1]}, the frames of a {round(fps)}-a-second video; take fps as it is, for in a minute the difference is two frames")
         if abs(answer[0] - first) <= 1 and abs(answer[1] - last) <= 1: raise Wrong(f"{said}: the frames inside are {first} to {last}, you give {answer[0]} to {answer[1]}; rounding must go inward at both ends (up at the first, down at the last)")
         raise Wrong(f"{said}: the frames inside are {first} to {last}, you give {answer[0]} to {answer[1]}")
 
@@ -138,6 +139,8 @@ def check_7_6(events):
         if text[-1] == "1" and len(answer) < len(want): raise Wrong(f"{said}: the event that lasts until the clip's end is missing")
         if text[0] == "1" and len(answer) < len(want): raise Wrong(f"{said}: the event that begins with frame 0 is missing")
         raise Wrong(said)
+    scores = [.02, .09, .09, .05, .02]                   # another camera, other scores
+    if as_rows(answer := events(np.array(scores), .07, 1), "events(...)") != [(1, 2)]: raise Wrong(f"right with a threshold of 0.5; but with scores {scores} and a threshold of 0.07 you make {answer}: do you use the threshold that the function is given?")
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #c9e88c9a
 def frames_of(events): return [set(range(a, b + 1)) for a, b in events]
@@ -149,32 +152,29 @@ def check_7_7(judge):
              ([(10, 19), (50, 60)], [(20, 25), (52, 53)]),                          # neighbours, but no frame in common; and one around a true one
              ([(12, 14), (16, 18), (20, 22), (70, 71)], [(10, 30), (40, 50)]),      # three pieces of one
              ([(10, 100)], [(12, 20), (40, 50), (90, 120), (300, 310)]))            # one over three
-    for found, true in cases:
-        said = f"found {found}, true {true}"
-        answer = judge(list(found), list(true))
+    def by(meet):                                      # an event of one side counts if it meets any of the other
+        def shares(found, true): return sum(any(meet(f, t) for t in true) for f in found) / len(found), sum(any(meet(f, t) for f in found) for t in true) / len(true)
+        return shares
+    right = by(lambda f, t: bool(frames_of([f])[0] & frames_of([t])[0]))
+    def frames(found, true): F, G = (set().union(*frames_of(e)) for e in (found, true)); return len(F & G) / len(F), len(F & G) / len(G)
+    mistakes = {"precision and recall have changed places": lambda f, t: right(f, t)[::-1],
+                "shares between 0 and 1, please, not percent": lambda f, t: [100 * v for v in right(f, t)],
+                "you count frames; a long event would then weigh more than a short one": frames,
+                "recall counts true events: several found pieces of one still recall one": lambda f, t: (right(f, t)[0], right(f, t)[0] * len(f) / len(t)),
+                "precision counts found events: all the pieces of one true event are right": lambda f, t: (right(f, t)[1] * len(t) / len(f), right(f, t)[1]),
+                "both ends belong to an event, so a single common frame is enough": by(lambda f, t: f[0] < t[1] and t[0] < f[1]),
+                "neighbours without a common frame do not overlap": by(lambda f, t: f[0] <= t[1] + 1 and t[0] <= f[1] + 1),
+                "you only ask where the found event begins; it may also begin before the true one, or contain it": by(lambda f, t: t[0] <= f[0] <= t[1]),
+                "you only ask whether an end of the found event lies in the true one; it may also contain it": by(lambda f, t: t[0] <= f[0] <= t[1] or t[0] <= f[1] <= t[1]),
+                "a single common frame is enough; you ask for half an event": by(lambda f, t: 2 * len(frames_of([f])[0] & frames_of([t])[0]) >= t[1] - t[0] + 1)}
+    def form(answer):
         try: precision, recall = (float(v) for v in answer)
         except (TypeError, ValueError): raise Wrong("two numbers are asked for: precision, recall") from None
-        F, G = frames_of(found), frames_of(true)
-        right, met = sum(any(f & g for g in G) for f in F), sum(any(f & g for f in F) for g in G)
-        want = right / len(F), met / len(G)
-        if np.allclose((precision, recall), want, atol=1e-6): continue
-        given, asked = f"{precision:.2f} and {recall:.2f}", f"{want[0]:.2f} and {want[1]:.2f}"
-        allf, allg = set().union(*F), set().union(*G)
-        def touch(a, b): return a[0] < b[1] and b[0] < a[1]
-        def near(a, b): return a[0] <= b[1] + 1 and b[0] <= a[1] + 1
-        def starts(a, b): return b[0] <= a[0] <= b[1]
-        def by(meet): return sum(any(meet(f, g) for g in true) for f in found) / len(found), sum(any(meet(f, g) for f in found) for g in true) / len(true)
-        for wrong, why in ((want[::-1], "precision and recall have changed places"),
-                           ((100 * want[0], 100 * want[1]), "shares between 0 and 1, please, not percent"),
-                           ((len(allf & allg) / len(allf), len(allf & allg) / len(allg)), "you count frames; a long event would then weigh more than a short one"),
-                           ((right / len(F), right / len(G)), "recall counts true events: several found pieces of one still recall one"),
-                           ((met / len(F), met / len(G)), "precision counts found events: all the pieces of one true event are right"),
-                           (by(touch), "both ends belong to an event, so a single common frame is enough"),
-                           (by(near), "neighbours without a common frame do not overlap"),
-                           (by(starts), "you only ask where the found event begins; it may also begin before the true one, or contain it")):
-            if np.allclose((precision, recall), wrong, atol=1e-6): raise Wrong(f"{said}: {given}, and it is {asked}: {why}")
-        if max(precision, recall) > 1: raise Wrong(f"{said}: {given}; a share above 1 means that something was counted twice")
-        raise Wrong(f"{said}: precision and recall are {asked}; you give {given}")
+        return np.array([precision, recall])
+    def said(got, want, found, true):
+        why = "; a share above 1 means that something was counted twice" if max(got) > 1 else ""
+        return f"found {found}, true {true}: precision and recall are {want[0]:.2f} and {want[1]:.2f}; you give {got[0]:.2f} and {got[1]:.2f}{why}"
+    compare(judge, right, mistakes, cases, said, form)
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #0be2825c
 KEYS = dict(training_minutes="minutes of footage trained on", held_out_minutes="minutes of ordinary footage, apart from it", alarms_held_out="events in that footage",
@@ -188,6 +188,10 @@ def check_7_8(results):
     if any(results[k] is ... for k in KEYS): raise Wrong(f"{next(k for k in KEYS if results[k] is ...)} is still to be filled in")
     r = {k: results[k] if k == "events" else float(results[k]) for k in KEYS}
     events = as_rows(r["events"], "events")
+    for k in KEYS:
+        if k != "events" and not 0 <= r[k] < math.inf: raise Wrong(f"{k} is {r[k]:g}; it should be a number, not below 0")
+    for k in ("alarms_held_out", "frames", "false", "true", "missed"):
+        if r[k] % 1: raise Wrong(f"{k} is {r[k]:g}; things are counted in whole numbers")
     if r["training_minutes"] < 2: raise Wrong(f"{r['training_minutes']:g} minutes of training footage are very few: whatever did not happen to pass by then will be an alarm; film at least 2")
     if r["held_out_minutes"] <= 0: raise Wrong("without held-out footage nothing can be said of false alarms; keep some apart")
     if not 5 <= r["fps"] <= 240: raise Wrong(f"{r['fps']:g} frames a second? ddl info says what the file has")

@@ -80,7 +80,7 @@ def check_4_2(distinction):
     full = _per_target()(X, XA, XA, M)
     def said(got, want, *case): return f"for {len(case[0])} targets with boxes of {[int(m.sum()) for m in case[3]]} pixels you get {float(got):.4f}; it is {float(want):.4f}"
     compare(distinction, _per_target(), mistakes, cases, said)
-    if not (np.isfinite(copied) and copied > 1e3): raise Wrong(f"for a model that copies its input, N is 0 and your loss is {copied}; with epsilon below the line it is huge, and finite")
+    if not (np.isfinite(copied) and copied > 1e3): raise Wrong(f"for a model that copies its input, N is 0 and your loss is {copied}; with epsilon added to N it is huge, and finite")
     if abs(copied / full - 1) > 1e-3: raise Wrong(f"for a model that copies its input, N is 0 and the loss is P / epsilon, {full:.4g} in the case tried; yours is {copied:.4g}: is P the root of a sum (not of a mean), and epsilon 1e-6?")
     if not abs(nothing - 1) < 1e-6: raise Wrong(f"if X, X_A and f(X_A) are all the same, P = N = 0 and your loss is {nothing}; (0 + epsilon) / (0 + epsilon) is 1")
 
@@ -195,10 +195,11 @@ def check_4_7(mean_inverse, finite):
     g = np.random.default_rng(47)
     def said(got, want, *case): return f"for {len(case[0])} pixels with {len(case[0][0])} channels you get {float(got):.4f}; it is {float(want):.4f}"
     compare(mean_inverse, lambda v: mean([1 / n for n in lengths(v)]), mistakes, [(g.random((n, c)) - .5,) for n, c in ((7, 1), (8, 3), (6, 2))], said)
-    if not isinstance(finite, dict) or {"loss", "gradient"} - set(finite) or any(len(finite[k]) != 3 for k in ("loss", "gradient")): raise Wrong("finite has two entries, loss and gradient, each a list of three: for c = 1, 2, 3")
+    if not isinstance(finite, dict) or {"loss", "gradient"} - set(finite) or any(not isinstance(finite[k], (list, tuple, np.ndarray)) or len(finite[k]) != 3 for k in ("loss", "gradient")): raise Wrong("finite has two entries, loss and gradient, each a list of three: for c = 1, 2, 3")
     for k, pole in (("loss", 1), ("gradient", 2)):
         for c, said in zip((1, 2, 3), finite[k]):
             if said is ...: raise Wrong(f"{k}, c = {c}: still to be filled in")
+            if isinstance(said, str) or said not in (True, False): raise Wrong(f"{k}, c = {c}: write True if the mean is finite, False if not (without quotation marks)")
             p = c - 1 - pole
             if bool(said) != (p > -1): raise Wrong(f"{k}, c = {c}: the integrand is N^{c - 1} / N^{pole} = N^{p}, so near 0 its integral {'goes as ' + ('the logarithm of N' if p == -1 else f'N^{p + 1}') + ', which has no limit' if p <= -1 else 'is finite, as for every power above -1'}")
 
@@ -217,11 +218,12 @@ def check_4_8(mended):
     if not restores < equal < copies: raise Wrong(f"your loss is {restores:.4f} for a network that restores, {equal:.4f} where P = N, and {copies:.4f} for one that copies; it should grow in this order")
     P, N = .3 * _draw(48, 2, 20, 40), .3 * _draw(49, 2, 20, 40)
     M = torch.zeros(2, 20, 40, dtype=torch.float64); M[0, 3:9, 4:30] = 1; M[1, 2:18, 8:20] = 1
-    loss = value(P, N, M).item()
+    loss, boxes = value(P, N, M).item(), value(torch.full_like(P, .2), torch.full_like(N, .2), M).item()
     if abs(value(P + .2 * (1 - M), N, M).item() - loss) > 1e-9 + 1e-6 * abs(loss): raise Wrong("your loss changes if P changes outside the mask")
     if abs(value(P, N + .2 * (1 - M), M).item() - loss) > 1e-9 + 1e-6 * abs(loss): raise Wrong("your loss changes if N changes outside the mask")
     more = [torch.cat([t, e]) for t, e in zip((P, N, M), full(.1, .2, 1))]; more[2][-1] = 0
     if not abs(value(*more).item() - loss) < 1e-9 + 1e-6 * abs(loss): raise Wrong(f"a target without a mask is added, and your loss goes from {loss:.4f} to {value(*more).item():.4f}; divide by what is masked, not by all")
+    if abs(boxes - equal) > .01 * max(abs(equal), 1e-3) + 1e-6: raise Wrong(f"where P = N your loss is {equal:.4f} if the box fills the frame, and {boxes:.4f} in two smaller boxes: divide by the pixels in the mask")
     def gradient(P, N, M):
         P, N = P.clone().requires_grad_(), N.clone().requires_grad_()
         got = torch.autograd.grad(value(P, N, M), (P, N), allow_unused=True)
@@ -236,5 +238,6 @@ def check_4_8(mended):
         g = sum(abs(g) for g in gradient((X - y).abs()[None], ((X + A) / 2 - y).abs()[None], torch.ones(1, 20, 40, dtype=torch.float64)))
         shares.append((g.max() / g.sum()).item())
     if np.mean(shares) > .1: raise Wrong(f"on one channel, the loudest of 800 pixels carries {np.mean(shares):.0%} of the gradient in the mean over 20 boxes, and up to {max(shares):.0%}: a pole at N = 0 is still there")
-    def norm(rule): return rule([((m * p).norm(), (m * n).norm()) for p, n, m in zip(P, N, M)]).item()
-    if any(abs(loss - norm(r)) < 1e-4 for r in (lambda pn: sum(p / n for p, n in pn) / len(pn), lambda pn: (sum(p**2 for p, _ in pn) / sum(n**2 for _, n in pn))**.5)): raise Wrong("that is the ratio of norms: it works, and you have it already; find another")
+    def even(t): return (((M * t)**2).sum((1, 2)) / M.sum((1, 2))).sqrt()[:, None, None] * M            # the same norm in each box, the pixels all alike
+    def same(a, b): return abs(a - b) < 1e-4 * max(abs(a), .01)
+    if same(value(even(P), even(N), M).item(), loss) and same(value(2 * P, 2 * N, M).item(), loss): raise Wrong("your loss sees nothing of P and N but the ratio of their norms: that works, and you have it already; find another")

@@ -34,7 +34,11 @@ def check_3_1(present):
         frames = f"frames {case[1]} to {case[1] + case[2] - 1}"
         if want[k]: raise Wrong(f"track {k} is there in all of {frames}, and missing in your answer")
         raise Wrong(f"track {k} has no box in frame {min(set(range(case[1], case[1] + case[2])) - there[k])}, so it is not there in all of {frames}")
-    def form(found): return np.isin(names, np.array([int(k) for k in found]))
+    def form(found):
+        found = [*found]
+        if any(isinstance(k, (bool, np.bool_)) for k in found): raise Wrong("you give True and False for the tracks; asked for are the numbers of those that are there")
+        if unknown := {int(k) for k in found} - set(names.tolist()): raise Wrong(f"there is no track {min(unknown)} in the table")
+        return np.isin(names, np.array([int(k) for k in found]))
     compare(present, those(lambda f, w: all(t in f for t in w)), mistakes, [(rows, start, T) for start, T in ((3, 3), (6, 5), (9, 3), (5, 7))], said, form)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #febf814c
@@ -110,10 +114,11 @@ def check_3_3(blend):
         "inside the mask only noise is left: where is sigma?": p(lambda x, a, s: a),
         "you leave X as it is": p(one),
     }
-    X, M, A = _window(0)
-    before = X.clone()
-    blend(X, M, A, .3)
-    if not X.equal(before): raise Wrong("your function has changed X itself; the loss still needs the frame as it was, so build a new tensor")
+    given = _window(0)
+    before = [t.clone() for t in given]
+    blend(*given, .3)
+    for name, t, was in zip("XMA", given, before):
+        if not t.equal(was): raise Wrong(f"your function has changed {name} itself; it is still needed as it was, so build a new tensor")
     def said(got, want, *case):
         c, t, y, x = (int(i) for i in np.argwhere(~np.isclose(got, want))[0])
         X, M, A, s = case
@@ -189,7 +194,7 @@ def check_3_8(my_anomaly):
         if not torch.is_tensor(out): raise Wrong(f"give back a tensor, not a {type(out).__name__}: autograd must reach the weight")
         if out.shape != X.shape: raise Wrong(f"your result has the shape {tuple(out.shape)}; X has {tuple(X.shape)}")
         if not X.equal(before): raise Wrong("your function has changed X itself; the loss still needs the frame as it was (clone it first)")
-        out = out.detach()
+        out = out.detach().double()
         if not out.isfinite().all() or out.min() < -1e-6 or out.max() > 1 + 1e-6: raise Wrong(f"at weight {w} your values go from {out.min():.2f} to {out.max():.2f}; pixels stay in [0, 1]")
         return out
     for w in (.25, .5, 1):
@@ -202,7 +207,7 @@ def check_3_8(my_anomaly):
     weight = torch.tensor(.4, dtype=torch.float64, requires_grad=True)
     out = my_anomaly(X, M, weight, 5)
     if not out.requires_grad: raise Wrong("no gradient reaches the weight; do not turn it into a number (float, item, NumPy), or it cannot be learnt")
-    slope, = torch.autograd.grad((out - X).square().sum(), weight, allow_unused=True)
+    slope, = torch.autograd.grad((out.double() - X).square().sum(), weight, allow_unused=True)
     if slope is None or not slope.isfinite() or abs(slope) < 1e-9: raise Wrong(f"the gradient by the weight is {slope}; a weight that only decides, by a comparison or by rounding, cannot be learnt")
-    inside = at(1, torch.full_like(X, .5))[:, 1][:, M[0, 1] > 0].numpy()
-    if inside.std() > 1e-3 and abs(np.sort(inside.ravel()) - np.linspace(0, 1, inside.size)).max() < .1: raise Wrong("at weight 1 the box holds noise that is spread evenly over [0, 1]: that is the paper's pseudo anomaly again; find another")
+    inside = np.concatenate([at(1, torch.full_like(X, .5), seed)[:, 1][:, M[0, 1] > 0].numpy() for seed in range(8)])
+    if inside.std() > 1e-3 and abs(np.sort(inside.ravel()) - np.linspace(0, 1, inside.size)).max() < .1: raise Wrong("at weight 1 the box holds noise that is spread evenly over [0, 1]: that is the paper's pseudo anomaly again, or its grey sister; find another")

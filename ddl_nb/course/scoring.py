@@ -70,7 +70,13 @@ def check_6_3(smooth_all):
                 "that is the mean; a spike raises a mean, and leaves a median where it is": _filtered(np.mean),
                 "your window lies before the frame; it should lie around it, half on either side": _filtered(past=True),
                 "your window is two frames too wide: half a width on either side and the frame itself make the width": _filtered(off=1)}
-    compare(smooth_all, _filtered(), mistakes, cases, _given(lambda s, lengths, width: f"clips of {lengths} frames and a width of {width}"))
+    def describe(got, want, s, lengths, width):
+        t = int(np.flatnonzero(~np.isclose(got, want, 1e-4, 1e-7))[0]); ends = np.cumsum(lengths); k = int(np.searchsorted(ends, t, "right"))
+        return f"clips of {lengths} frames, width {width}: in frame {t - ends[k] + lengths[k]} of clip {k} you get {got[t]:.4f}; it is {want[t]:.4f}"
+    def form(result):
+        if isinstance(result, (list, tuple)) and any(np.ndim(r) for r in result): raise Wrong("you give an array for each clip; put them together again, np.concatenate")
+        return np.asarray(result, float)
+    compare(smooth_all, _filtered(), mistakes, cases, describe, form)
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #253724b5
 def _by_pairs(scores, labels):
@@ -125,7 +131,7 @@ def check_6_5(judge):
 @exercise("clips are drawn, with replacement, and all their frames ranked together")
 def check_6_6(one_draw):
     g = np.random.default_rng(66)
-    labels = {k: np.repeat([0, 1, 0], n) for k, n in dict(a=(9, 8, 4), b=(20, 5, 0), c=(6, 14, 3)).items()}
+    labels = {k: np.repeat([0, 1, 0], n) for k, n in dict(a=(5, 4, 2), b=(50, 15, 0), c=(10, 14, 6)).items()}
     scores = {k: g.normal(shift, .4, len(labels[k])) + gain * labels[k] for k, shift, gain in (("a", 0, 1), ("b", .6, .1), ("c", .2, .4))}
     def micro(names): return auc(np.concatenate([labels[k] for k in names]), np.concatenate([scores[k] for k in names]))
     def among(values, allowed): return np.isclose(np.asarray(values)[:, None], np.array(allowed)[None], atol=1e-6).any(1)
@@ -137,9 +143,11 @@ def check_6_6(one_draw):
     whole = micro("abc")
     if np.allclose(values, whole): raise Wrong("every draw is the whole test set again: draw with replacement, so that some clips come twice and others not at all")
     allowed = [micro(names) for names in combinations_with_replacement("abc", 3)]
+    if among(values, allowed).all() and len(set(values)) == 1 and values == run(1): raise Wrong("all draws are the same, whatever rng is: do you start a generator of your own each time?")
     if among(values, allowed).all():
-        share = np.mean(among(values, [whole]))
-        if not .1 < share < .36: raise Wrong(f"in {share:.0%} of the draws each clip comes once; by chance it is in 6 of 27, so the clips are not drawn evenly")
+        for names, micro_of in zip(combinations_with_replacement("abc", 3), allowed):
+            share, even = np.mean(among(values, [micro_of])), {1: 1, 2: 3, 3: 6}[len(set(names))] / 27
+            if abs(share - even) > .1: raise Wrong(f"clips {', '.join(names)} come in {share:.0%} of the draws; by chance it is {even:.0%}, so the clips are not drawn evenly (a long clip is no likelier than a short one)")
         return
     sets = allowed + [micro(names) for k in (1, 2) for names in combinations("abc", k)]
     if among(values, [whole]).any() and among(values, sets).all(): raise Wrong("a clip that was drawn twice counts once in yours; if you put the drawn clips into a dict, the second takes the place of the first")
@@ -154,7 +162,7 @@ def check_6_6(one_draw):
 @exercise("every difference's interval holds 0: no order of these rows is established")
 def check_6_7(letter):
     wrong = dict(a="DDL stands above SDL, but the interval of their paired difference holds 0; and it is one seed: another run of the same cell moves by more than that",
-                 b="50 is not the floor: 'later in the clip' never sees a pixel, and the difference to the neighbours learns nothing, yet they reach what the table says; a figure shows learning by what it adds to these",
+                 b="50 is not the floor: 'later in the clip' never sees a pixel and is far above 50 as well, and the difference to the neighbours learns nothing and stands above all three models; a figure shows learning by what it adds to these",
                  c="it has the highest figure, but the intervals of its differences to the models hold 0: on other clips of this camera a model may well be ahead")
     choose(letter, "d", wrong)
 

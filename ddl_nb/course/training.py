@@ -28,8 +28,9 @@ def check_5_1(number_of_steps):
         "that is the number of steps of one epoch": lambda lengths, epochs, *rest: steps(targets, a_step)(lengths, 1, *rest),
         "n - T + 1 holds for each clip: no window reaches from one clip into the next": steps(lambda lengths, w: _targets(sum(lengths), w), a_step),
         "you round down; 17.9 steps are 18": lambda l, e, b, s, w: int(e * targets(l, w) // a_step(b, s, w)),
+        "you round up; 17.1 steps are 17": lambda l, e, b, s, w: -int(-e * targets(l, w) // a_step(b, s, w)),
     }
-    compare(number_of_steps, steps(targets, a_step), mistakes, [([120, 48, 97], 3, 2, 8, 3), ([60, 60], 2.5, 3, 10, 5), ([31, 11], 4, 1, 6, 3)])
+    compare(number_of_steps, steps(targets, a_step), mistakes, [([120, 48, 97], 3, 2, 8, 3), ([60, 60], 2.5, 3, 10, 5), ([31, 11], 4, 1, 6, 3), ([50, 45, 33], 2, 2, 7, 3)])
 
 # %% ../../nbs/course/solutions/05_training.ipynb #a50d1020
 def _torch_cycle(step, peak, last, top):
@@ -82,7 +83,7 @@ def check_5_4(loss_of_kept):
         "you average the last share of the steps without the very last": lambda w, s, loss: loss(mean(list(w[-len(kept(w, s)) - 1:-1]))),
         "share is what is averaged, at the end; you average the steps after share * steps": lambda w, s, loss: loss(mean(list(w[round(s * len(w)):]))),
     }
-    compare(loss_of_kept, lambda w, s, loss: loss(mean(kept(w, s))), mistakes, cases)
+    compare(loss_of_kept, lambda w, s, loss: loss(mean(kept(w, s))), mistakes, cases, lambda got, want, w, s, _: f"for {len(w)} steps of a model with {w.shape[1]} weights and a share of {s} you get {float(got):.4f}; it is {want:.4f}")
 
 # %% ../../nbs/course/solutions/05_training.ipynb #c93d2289
 def _running(start=(0., 1.), ddof=1, swap=False):
@@ -111,7 +112,7 @@ def check_5_5(running):
         "you return the standard deviation; what is kept is the variance": lambda b, m: (lambda mean, var: (mean, var**.5))(*_running()(b, m)),
         "mean and variance are swapped": lambda b, m: _running()(b, m)[::-1],
     }
-    compare(running, torch_says, mistakes, cases)
+    compare(running, torch_says, mistakes, cases, lambda got, want, batches, m: f"after {len(batches)} batches of {len(batches[0])} values and with momentum {m} you get {np.round(got, 4).tolist()}; PyTorch keeps {np.round(want, 4).tolist()}")
 
 # %% ../../nbs/course/solutions/05_training.ipynb #4d650eb5
 _LOOKS = dict(a="a healthy run's losses fall fast and then level off, and its weight moves in small steps away from both edges",

@@ -1,0 +1,179 @@
+"""Lessons in a real browser: run by a student, explorers moved by keyboard and by mouse, pages read without a kernel. tests/screenshots/ keeps what was seen."""
+import re
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
+from lab import CHROMIUM, LONG, Notebook, Shown, chromium, excerpt, expect, jupyterlab
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed: apt-get install chromium")
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory): return tmp_path_factory.mktemp("lab")
+
+@pytest.fixture(scope="module")
+def lab(folder):
+    with jupyterlab(folder) as server: yield server
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as b: yield b
+
+@pytest.fixture
+def notebook(browser, lab, folder):
+    "Opens a notebook of the copy; with `parts`, only the cells that hold one of them."
+    opened = []
+    def open_(path, *parts):
+        if parts: path = excerpt(folder/"nbs"/path, *parts).relative_to(folder/"nbs")
+        opened.append(Notebook(browser, lab, path))
+        return opened[-1]
+    yield open_
+    for o in opened: o.close()
+
+
+# Two lessons, whole -------------------------------------------------------------------------------------------------
+
+def test_lesson_3_run_whole(notebook):
+    lesson = notebook("course/03_pseudo.ipynb")
+    lesson.run_all()
+    assert lesson.errors() == [] and lesson.verdicts() == ["not yet"] * 8
+
+    player = Shown(lesson, lesson.cell("clip_player(clip, objects)"))
+    assert player.nameless() == []
+    assert player.press("slider", "frame", "ArrowRight", "ArrowUp").startswith("frame 32 of 120, ")
+    assert player.press("slider", "frame", "PageUp", "ArrowLeft").startswith("frame 36 of 120, ")
+    lesson.shot("03_clip_player", player.cell)
+    player.press("checkbox", "boxes", "Space", says=False)
+    player.click("checkbox", "tracks")
+    assert player.note == "frame 36 of 120"
+
+    bench = Shown(lesson, lesson.cell("pseudo_bench(detector"))
+    assert bench.nameless() == []
+    assert "L_dist = 1.000 (norm), 1.000 (pixel)" in bench.press("slider", "anomaly weight", "Home")
+    assert "rebuilt closer to normal" in bench.drag("anomaly weight", .7) and .6 < float(bench.typed("anomaly weight")) < .8
+    lesson.shot("03_pseudo_bench", bench.cell)
+    at = bench.typed("frame")
+    bench.press("slider", "frame", "ArrowRight")
+    assert int(bench.typed("frame")) == int(at) + 1
+    bench.press("combobox", "object", "ArrowDown")
+    bench.choose("object", "object 17")
+
+    blend = "def blend(X, M, A, sigma):\n    return "
+    assert lesson.answer(blend, "(1 - sigma) * X + sigma * A", "check_3_3(").startswith("wrong: you disturb the whole frame")
+    lesson.shot("03_wrong", lesson.cell("check_3_3("))
+    assert lesson.answer(blend, "X + M * sigma * (A - X)", "check_3_3(").startswith("right: ")
+    assert sorted(lesson.verdicts()) == ["not yet"] * 7 + ["right"]
+
+
+def test_lesson_4_run_whole(notebook):
+    lesson = notebook("course/04_distinction.ipynb")
+    lesson.run_all()
+    assert lesson.errors() == [] and lesson.verdicts() == ["not yet"] * 8
+
+    curves = Shown(lesson, lesson.cell("loss_landscape("))
+    assert curves.nameless() == []
+    assert curves.press("slider", "anomaly weight", "ArrowRight", "ArrowRight").startswith("at 0.54: untrained ")
+    said = curves.drag("anomaly weight", .25)
+    assert said.startswith(f"at {curves.typed('anomaly weight')}: ") and .2 < float(curves.typed("anomaly weight")) < .3
+    lesson.shot("04_loss_landscape", curves.cell)
+    curves.press("combobox", "reading", "ArrowUp")
+    curves.choose("reading", "L_dist, ratio of norms")
+    curves.press("slider", "frame", "PageDown")
+    curves.press("combobox", "object", "End")
+    curves.choose("object", "object 6")
+
+    distance = "def distance(a, b):\n    return "
+    assert lesson.answer(distance, "(a - b).norm(dim=0)", "check_4_1(").startswith("wrong: you forget the division by sqrt(c)")
+    assert lesson.answer(distance, "(a - b).norm(dim=0) / len(a) ** .5", "check_4_1(").startswith("right: ")
+    assert sorted(lesson.verdicts()) == ["not yet"] * 7 + ["right"]
+
+
+# The others' explorers ----------------------------------------------------------------------------------------------
+
+def test_lesson_1_plays_a_clip(notebook):
+    lesson = notebook("course/01_seeing.ipynb", "from dataclasses import", "scene = plaza(", "quiz = dict(", "clip_player(clips")
+    lesson.run_all()
+    player = Shown(lesson, lesson.cell("clip_player(clips"))
+    assert player.nameless() == []
+    assert player.press("slider", "frame", "End") == "frame 119 of 120, normal"
+    assert player.drag("frame", .55).endswith("anomalous")
+    lesson.shot("01_clip_player", player.cell)
+    player.press("checkbox", "masks", "Space")
+    assert player.click("checkbox", "masks").endswith("anomalous")
+
+    player.press("slider", "frame", "Home")
+    player.press("button", "play or pause", "Space")          # it plays by itself, until it is paused
+    later = player.changed(lambda: None)
+    player.control("button", "play or pause").click()
+    lesson.idle()
+    assert int(player.note.split()[1]) >= int(later.split()[1]) > 0
+    player.click("button", "stop")
+    assert player.note.startswith("frame 0 of")
+
+
+def test_lesson_2_dissects_the_model(notebook):
+    lesson = notebook("course/02_architecture.ipynb", "import time\n", "detector = Detector.load(", "dissector(detector")
+    lesson.run_all()
+    layers = Shown(lesson, lesson.cell("dissector(detector"))
+    assert layers.nameless() == []
+    assert layers.press("combobox", "layer", "ArrowDown").startswith("encoder.conv_1.convs.0 (Conv2d): ")
+    assert layers.choose("layer", "encoder.conv_4").startswith("encoder.conv_4 (ConvBlock): ") and "32 of 32 maps shown" in layers.note
+    lesson.shot("02_dissector", layers.cell)
+    before = layers.picture()
+    layers.press("slider", "frame", "ArrowRight", says=False)
+    layers.drag("frame", .1, says=False)
+    assert layers.picture() != before
+
+
+def test_lesson_5_watches_a_training(notebook):
+    lesson = notebook("course/05_training.ipynb", "RECORDS =", "scene = plaza(", "TrainingMonitor(")
+    lesson.run_all(wait=False)
+    cell = lesson.cell("TrainingMonitor(")
+    cell.locator(".ddl-explorer img").wait_for(timeout=LONG)
+    monitor = Shown(lesson, cell)
+    assert monitor.note == "not training yet" and monitor.nameless() == []
+    first = monitor.picture()
+    expect(monitor.box).to_contain_text("step ", timeout=LONG)
+    assert lesson.running() and monitor.picture() != first    # while the cell runs
+    step, steps = (int(n) for n in re.match(r"step (\d+) of (\d+): ", monitor.note).groups())
+    lesson.shot("05_training_monitor", cell)
+    lesson.done()
+    assert 0 < step < steps and monitor.note.startswith(f"step {steps} of {steps}: ")
+
+
+def test_lesson_6_explores_scores(notebook):
+    lesson = notebook("course/06_scoring.ipynb", "RECORDS =", "scene, detector = plaza(", "score_explorer(detector")
+    lesson.run_all()
+    scores = Shown(lesson, lesson.cell("score_explorer(detector"))
+    assert scores.nameless() == []
+    assert scores.press("combobox", "clip", "ArrowDown").startswith("test02, frame 0: ")
+    assert scores.choose("clip", "test04").startswith("test04, frame 0: ")
+    assert scores.press("slider", "frame", "PageUp").startswith("test04, frame 5: ")
+    assert scores.drag("frame", .5).startswith(f"test04, frame {scores.typed('frame')}: ") and "truth anomalous" in scores.note
+    lesson.shot("06_score_explorer", scores.cell)
+    assert " 0 missed, " in scores.press("slider", "threshold", "Home")
+    assert " 0 found, " in scores.press("slider", "threshold", "End")
+    assert f"threshold {scores.typed('threshold')}: " in scores.drag("threshold", .4)
+
+
+def test_lesson_7_plays_a_video(notebook):
+    lesson = notebook("course/07_camera.ipynb", "import contextlib", "folder = Path(", "for day, key in", "saturday = Clip(", "clip_player(saturday)")
+    lesson.run_all()
+    player = Shown(lesson, lesson.cell("clip_player(saturday)"))
+    assert player.nameless() == []
+    assert player.press("slider", "frame", "PageUp").startswith("frame 5 of")
+    assert player.drag("frame", .5).startswith(f"frame {player.typed('frame')} of")
+    lesson.shot("07_clip_player", player.cell)
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+def test_a_saved_lesson_shows_its_pictures_without_running_anything(notebook):
+    page = notebook("course/solutions/03_pseudo.ipynb")
+    cell = page.cell("pseudo_bench(detector")
+    cell.scroll_into_view_if_needed()
+    image = cell.locator(".jp-OutputArea img")
+    image.wait_for()
+    assert image.evaluate("i => i.naturalWidth") > 500 and cell.locator(".jp-InputPrompt").text_content() == "[ ]:"
+    page.shot("03_saved", cell)
+    assert "Error displaying widget" not in page.page.locator(".jp-Notebook").text_content()
