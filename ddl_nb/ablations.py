@@ -237,9 +237,10 @@ def ablate(runs,            # run's name -> `Settings`
 
 def _same_run(record, settings):
     if not record.exists(): return
-    saved = read_record(record).get("settings", {})
-    for name, value in json.loads(json.dumps(vars(settings))).items():
-        if saved.get(name) != value: raise DDLError(f"{record}: that run had {name} = {saved.get(name)}, the grid says {value}; give another --out, or delete the run's folder")
+    now, before = (json.loads(json.dumps(vars(s))) for s in (settings, Settings()))      # a setting that did not exist then had its default
+    saved = before | read_record(record).get("settings", {})
+    for name, value in now.items():
+        if saved[name] != value: raise DDLError(f"{record}: that run had {name} = {saved[name]}, the grid says {value}; give another --out, or delete the run's folder")
 
 # %% ../nbs/11_ablations.ipynb #6cf2c4f7
 def paired(a,     # tables of pairs won, one a seed: (s, k, k)

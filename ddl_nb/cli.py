@@ -310,7 +310,8 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
     d = Detector.load(path)
     with torch.device("meta"): size = parameters(d.settings.model())                           # of the model that was trained; an exported one has no list of them
     rows = vars(d.settings) | dict(learnt="-" if d.learnt is None else f"{d.learnt:.3f}", scene=d.scene, size="x".join(map(str, d.size)), parameters=f"{size:,}", program=PROGRAMS[path.suffix],
-                                   held_out=", ".join(f"{c} from frame {f} ({n})" for c, f, n in d.held_out), scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()))
+                                   held_out=", ".join(f"{c} from frame {f} ({n})" for c, f, n in d.held_out), scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()),
+                                   calibration=calibration_text(d.calibration).replace("\n", "; ") if d.calibration else "none: ddl calibrate sets the level to a rate of false alarms")
     for k, v in rows.items(): print(f"{k:15} {v}")
 
 # %% ../nbs/17_cli.ipynb #08ed703f

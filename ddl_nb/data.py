@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IMAGES', 'VIDEOS', 'END_MARK', 'DDLError', 'to_channels', 'read_image', 'show_frames', 'natural_key', 'listing',
-           'image_frames', 'video_frames', 'count_frames', 'Clip', 'prepare', 'working_size', 'find_data', 'write_file',
-           'cache_dir', 'cached', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
+           'image_frames', 'video_frames', 'count_frames', 'Clip', 'prepare', 'rate_step', 'working_size', 'find_data',
+           'write_file', 'cache_dir', 'cached', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
 # %% ../nbs/01_data.ipynb #8071bd9c
 import copy, hashlib, os, re, uuid, warnings
@@ -225,15 +225,21 @@ def part(self: Clip, first, last):
     return clip
 
 # %% ../nbs/01_data.ipynb #9f454a86
+def rate_step(name,    # of the source, for errors
+              have,    # its frames a second, None where unknown
+              wanted): # frames a second; None takes all
+    "k, where every k-th frame is taken. A `DDLError` where the source's rate is unknown, or lower than the wanted one by more than a tenth."
+    if wanted is None: return 1
+    if not wanted > 0: raise DDLError(f"fps must be a positive number, not {wanted!r}")
+    if not have: raise DDLError(f"{name}: how many frames a second it has is unknown, so {wanted:g} cannot be taken; make a video of its images, or from Python say fps=...")
+    if wanted > 1.1 * have: raise DDLError(f"{name}: it has {have:g} frames a second, {wanted:g} cannot be made of them; take at most {have:g}")
+    return max(1, round(have / wanted))
+
 @patch
 def at(self: Clip, fps):  # frames a second; None leaves the clip as it is
-    "The clip at about this rate: every k-th frame, k the nearest whole number. A `DDLError` where the clip's own rate is unknown, or lower by more than a tenth."
-    if fps is None: return self
-    if not fps > 0: raise DDLError(f"fps must be a positive number, not {fps!r}")
-    if not self.fps: raise DDLError(f"clip {self.name}: how many frames a second it has is unknown, so {fps:g} cannot be taken; make a video of its images, or from Python say Clip(..., fps=...)")
-    if fps > 1.1 * self.fps: raise DDLError(f"clip {self.name}: it has {self.fps:g} frames a second, {fps:g} cannot be made of them; take a rate of at most that")
+    "The clip at about this rate: every k-th frame, with k from `rate_step`."
     clip = copy.copy(self)
-    clip.step = self.step * max(1, round(self.fps / fps))
+    clip.step = self.step * rate_step(f"clip {self.name}", self.fps, fps)
     return clip
 
 # %% ../nbs/01_data.ipynb #90e0e189

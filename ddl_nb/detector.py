@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['QUANTILES', 'FORMAT', 'KINDS', 'SHIPPED', 'WIDTH', 'CALIBRATION', 'Score', 'keep_maps', 'Detector', 'model_file',
-           'Moment', 'Exported']
+           'go_on', 'Moment', 'Exported']
 
 # %% ../nbs/10_detector.ipynb #6f11859b
-import hashlib, importlib, itertools, json, logging, os, tempfile, warnings
+import base64, hashlib, importlib, itertools, json, logging, os, tempfile, warnings
 from array import array
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -20,10 +20,10 @@ from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
 
 import ddl_nb
-from .data import DDLError, prepare, to_tensor, write_file
+from .data import DDLError, prepare, rate_step, to_tensor, write_file
 from .models import Folded
 from .scoring import ahead, chunks, frame_scores, heat_map, largest_patches, maps_of_chunks, repeat_edges, score_maps, smooth
-from .training import Settings, Trainer
+from .training import ARCHITECTURE, Settings, Trainer
 
 # %% ../nbs/10_detector.ipynb #ad04285b
 @dataclass
@@ -70,7 +70,7 @@ class Detector:
     `size` is (height, width) of the working frames. `scale` holds quantiles of the held-out normal footage's smoothed scores
     ("0.99" -> value), and `map`, the map value at which heat maps are at full strength. `held_out` names that footage.
     `learnt` is the anomaly weight at the end of a training that learns it. `calibration` is what `ddl_nb.alarms` has found out
-    about alarms on other normal footage, or empty."""
+    about alarms on other normal footage, or empty. `ignore`, bool (height, width), is True where score maps are 0."""
     model: torch.nn.Module
     settings: Settings
     size: tuple
@@ -79,6 +79,7 @@ class Detector:
     scene: str = ""
     learnt: float | None = None
     calibration: dict = field(default_factory=dict)
+    ignore: np.ndarray | None = None
 
 # %% ../nbs/10_detector.ipynb #0b5f4ca4
 @patch(as_prop=True)
@@ -87,9 +88,16 @@ def threshold(self: Detector):
     return self.calibration.get("level", self.scale["0.99"])
 
 @patch
+def count_only(self: Detector, maps):  # iterable of (h, w)
+    "The same maps, 0 where the model ignores what happens."
+    return maps if self.ignore is None else (m * ~self.ignore for m in maps)
+
+@patch
 def maps(self: Detector, clip):
-    "Iterate over a clip's score maps, (h, w) each, in [0, 1]."
-    return score_maps(self.model, clip.frames(self.size, self.settings.channels))
+    "Iterate over a clip's score maps, (h, w) each, in [0, 1]: one a frame. Where the model sees fewer frames a second, a frame has the map of the last one that was seen."
+    seen = clip.at(self.settings.fps)
+    maps, every = self.count_only(score_maps(self.model, seen.frames(self.size, self.settings.channels))), seen.step // clip.step
+    return maps if every == 1 else itertools.islice((m for m in maps for _ in range(every)), len(clip))
 
 def _frame_scores(maps):  # iterable of (h, w)
     "Frame scores (n,) and the boxes of the largest patches (n, 4)."
@@ -111,12 +119,13 @@ def score(self: Detector, clip, keep=None):  # a `Clip`; a .npy file to keep the
 @patch(cls_method=True)
 def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=True, watch=None):
     "Train on a scene and measure its score scale; with `out`, checkpoints and `model.safetensors` go to that folder."
-    trainer = Trainer(scene, settings or Settings(), out, resume)
+    settings = settings or Settings()
+    trainer = Trainer(scene, settings, out, resume, settings.start and cls.load(settings.start))
     model = trainer.run(progress, watch)
     held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
-    detector = cls(model, trainer.settings, tuple(trainer.size), {}, held_out, scene.name)
+    detector = cls(model, trainer.settings, tuple(trainer.size), {}, held_out, scene.name, ignore=trainer.ignore)
     if trainer.settings.regime == "ddl": detector.learnt = trainer.module.weight().item()
-    detector.measure(trainer.held_out or scene.train)
+    detector.measure(trainer.held_out or trainer.clips)
     if out: detector.save(Path(out)/"model.safetensors")
     return detector
 
@@ -135,15 +144,21 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
 # %% ../nbs/10_detector.ipynb #a2ef61c9
 def _about(self: Detector):
     "All but the weights, as text."
-    return json.dumps(dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene, learnt=self.learnt, calibration=self.calibration))
+    return json.dumps(dict(format=FORMAT, settings=asdict(self.settings), size=self.size, scale=self.scale, held_out=self.held_out, scene=self.scene, learnt=self.learnt, calibration=self.calibration,
+                           ignore=None if self.ignore is None else base64.b64encode(np.packbits(self.ignore)).decode()))
+
+def _unpacked(text, size):  # base64 of packed bits, row by row; (h, w)
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))
+    return bits[:size[0] * size[1]].reshape(size).astype(bool)
 
 def _from_about(path, text, build):  # a file, its header, and settings -> model
     "The detector that a header describes."
     try:
         about = json.loads(text)
         if about["format"] > FORMAT: raise DDLError("made by a newer version of this package; update it")
-        settings = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])})
-        return Detector(build(settings), settings, tuple(about["size"]), about["scale"], about["held_out"], about["scene"], about.get("learnt"), about.get("calibration", {}))
+        settings, size = Settings(**about["settings"] | {"kernels": tuple(about["settings"]["kernels"])}), tuple(about["size"])
+        ignore = _unpacked(about["ignore"], size) if about.get("ignore") else None
+        return Detector(build(settings), settings, size, about["scale"], about["held_out"], about["scene"], about.get("learnt"), about.get("calibration", {}), ignore)
     except DDLError as e: raise DDLError(f"{path}: {e}") from e
     except (KeyError, TypeError, ValueError) as e: raise DDLError(f"{path}: {KINDS.get(Path(path).suffix, 'a safetensors')} file, but not a model of this package") from e
 
@@ -175,6 +190,18 @@ def load(cls: Detector, model):
     try: detector.model.load_state_dict(weights)
     except RuntimeError as e: raise DDLError(f"{path}: the weights do not fit the {detector.settings.arch} of width {detector.settings.latent} that the file announces; train again") from e
     return detector
+
+# %% ../nbs/10_detector.ipynb #a1f646fb
+def go_on(model,       # a file, a folder or a name, for `Detector.load`
+          **options):  # of `Settings`, where the model's are not wanted
+    "`Settings` to train on from a model: its own, with the anomaly weight it has learnt; how long, from which seed and without which stretches is said anew. Another network is a `DDLError`."
+    start = Detector.load(model)
+    if not isinstance(start.model, torch.nn.Module): raise DDLError(f"{model}: an exported model cannot be trained; go on from the model.safetensors that it came from")
+    theirs = vars(start.settings)
+    for name in ARCHITECTURE:
+        if options.get(name, theirs[name]) != theirs[name]: raise DDLError(f"{name} {options[name]}: {model} has {theirs[name]}, and training goes on with the same network only; leave {name} out, or train from scratch")
+    anew = {name: getattr(Settings, name) for name in ("epochs", "minutes", "seed", "leave_out", "ignore")}       # `Trainer` asks the model itself what it ignores
+    return Settings(**theirs | anew | dict(start=str(model), anomaly_weight=start.learnt or theirs["anomaly_weight"]) | options)
 
 # %% ../nbs/10_detector.ipynb #6e209766
 WIDTH = 17  # of the median filter, frames
@@ -208,25 +235,33 @@ def _running_median(scores, width):  # iterable of (frame, raw score)
 @patch
 def stream(self: Detector,
            frames,          # iterable of uint8 (H, W), (H, W, 1) or (H, W, 3), red first, of one shape
-           patience=None):  # seconds to wait for a frame; without end by default
+           patience=None,   # seconds to wait for a frame; without end by default
+           fps=None):       # its frames a second; only a model that sees a rate of its own needs to know
     "Score a running source: yields a `Moment` for each frame (T - 1)/2 frames behind it, and again, smoothed, 8 frames later. Constant memory."
-    pictures, errors, shape = deque(), [], None
+    every = rate_step("stream", fps, self.settings.fps)
+    pictures, errors, shape, read = deque(), [], None, 0
     def watched():
-        nonlocal shape
+        nonlocal shape, read
         for i, frame in enumerate(frames):
             frame = np.asarray(frame)
             shape = shape or frame.shape
             if frame.shape != shape: raise DDLError(f"stream: frame {i} is {'x'.join(map(str, frame.shape))}, the first one {'x'.join(map(str, shape))}; one stream has one size and one number of channels, so start a new one")
             pictures.append(frame)
-            yield frame
+            read += 1
+            yield next(prepare([frame], self.size, self.settings.channels)) if i % every == 0 else None
     def until_error():
-        try: yield from ahead(prepare(watched(), self.size, self.settings.channels), patience)
+        try: yield from (frame for frame in ahead(watched(), patience) if frame is not None)
         except Exception as e: errors.append(e)
     def raw():
-        pieces = (f[None] for f in repeat_edges(until_error(), self.model.window // 2))
-        for i, m in enumerate(maps_of_chunks(self.model, pieces)):
-            maps[i] = m
-            yield i, float(frame_scores(m[None])[0])
+        frame, pieces = 0, (f[None] for f in repeat_edges(until_error(), self.model.window // 2))
+        def until(end):
+            nonlocal frame
+            while frame < min(read, end): maps[frame] = m; yield frame, score; frame += 1
+        for k, new in enumerate(itertools.chain(self.count_only(maps_of_chunks(self.model, pieces)), [None])):
+            yield from until(k * every)                        # frames that the model did not see have the map of the last one that it saw
+            if new is not None:
+                m, score = new, float(frame_scores(new[None])[0])
+                yield from until((k + 1) * every)
     maps = {}
     for frame, score, smoothed in _running_median(raw(), WIDTH):
         if smoothed is None: yield Moment(frame, score, None, maps.pop(frame), pictures.popleft(), self.scale.get("map", 1.))

@@ -127,7 +127,8 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("08_scoring", "cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)", "frame", "back = Clip("),                            # red and blue swapped
     # detector
     ("10_detector", 'self.scale["0.99"]', 'self.scale["0.95"]', "test_close(detector.threshold"),
-    ("10_detector", "scores.append(smooth(_frame_scores(watch())))", "scores.append(_frame_scores(watch()))", "test_close(detector.threshold"),
+    ("10_detector", "boxes.extend(largest_patches(some)", "boxes.extend(largest_patches(some[::-1])", "test_eq(kept.boxes.tolist()"),
+    ("10_detector", "scores.append(smooth(_frame_scores(watch())[0]))", "scores.append(_frame_scores(watch())[0])", "test_close(detector.threshold"),
     ("10_detector", "np.quantile(np.concatenate(scores), q)", "np.quantile(np.concatenate(scores), 1 - q)", "test_close(detector.threshold"),
     ("10_detector", "if not all(w.isfinite().all()", "if not all(w.ndim >= 0", 'contains="not finite")'),
     ("10_detector", "recent.append(recent[-1])", "recent.append(recent[0])", "# 8 frames later"),                    # the end of a stream
@@ -143,6 +144,29 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("10_detector", "errors.append(e)", "raise", "# what arrived before the error, and the error"),                           # what had arrived is lost
     ("10_detector", "if errors: raise errors[0]", "pass", "# what arrived before the error, and the error"),
     ("10_detector", "self.settings.channels), patience)", "self.settings.channels))", "# what arrived before the error, and the error"),
+    # alarms
+    ("15_alarms", "if score > self.level:", "if score >= self.level:", "events_at_once(s, level, gap)"),
+    ("15_alarms", "frame - self.open.end > self.gap", "frame - self.open.end >= self.gap", "events_at_once(s, level, gap)"),
+    ("15_alarms", "if score > self.open.score:", "if score < self.open.score:", "events_at_once(s, level, gap)"),
+    ("15_alarms", "+ [merger.close()]", "", "events_at_once(s, level, gap)"),                                      # the end of the footage loses an event
+    ("15_alarms", "k = math.ceil((n + 1) * (1 - alpha))", "k = math.ceil(n * (1 - alpha))", "# 31 blocks of 360 s"),  # a quantile, no promise
+    ("15_alarms", "k = math.ceil((n + 1) * (1 - alpha))", "k = math.floor((n + 1) * (1 - alpha))", "# 31 blocks of 360 s"),
+    ("15_alarms", "reshape(n, size).max(axis=1)", "reshape(n, size).mean(axis=1)", "# 31 blocks of 360 s"),
+    ("15_alarms", "if k > n:", "if k > n + 1:", "# 31 blocks of 360 s"),
+    ("15_alarms", "n + 1 - k, k)) * 3600", "k, n + 1 - k)) * 3600", "rates, inside = zip"),
+    ("15_alarms", "edges == -1) - 1", "edges == -1) - 0", "[[[0, 1]], []])"),
+    ("15_alarms", "matched + int(meets.any(axis=0).sum())", "matched + int(meets.sum())", "test_eq(match_events({}, {"),
+    ("15_alarms", 'hits["events"] - hits["right"]', 'hits["events"]', "test_eq(alarm_report({}, scores"),
+    ("15_alarms", "not self.low <= median <= self.high", "not median <= self.high", "test_close(Drift([0, 1, 16], 1).chance"),
+    ("15_alarms", "binom.sf(OUTSIDE - 1", "binom.sf(OUTSIDE", "test_close(Drift([0, 1, 16], 1).chance"),
+    ("15_alarms", "if self.told or self.chance > CHANCE", "if self.chance > CHANCE", "test_close(Drift([0, 1, 16], 1).chance"),   # said again and again
+    ("15_alarms", "return np.median(whole.reshape(-1, size), axis=1)", "return np.mean(whole.reshape(-1, size), axis=1)", "test_close(Drift([0, 1, 16], 1).chance"),
+    ("15_alarms", "[shape[1] / size[1], shape[0] / size[0]] * 2", "[shape[0] / size[0], shape[1] / size[1]] * 2", "# 1.5 to 4.5, outward"),
+    ("15_alarms", "math.ceil(x2), math.ceil(y2)", "math.floor(x2), math.floor(y2)", "# 1.5 to 4.5, outward"),
+    ("17_page", "np.maximum.reduceat(scores, edges[:-1])", "np.add.reduceat(scores, edges[:-1]) / np.diff(edges)", "test_eq(highest([1, 5, 2"),   # a mean hides the peaks
+    ("17_page", "WIDTH * (e.end + 1 - e.start) / n", "WIDTH * (e.end - e.start) / n", "test_eq(highest([1, 5, 2"),
+    ("17_page", "jinja2.Environment(autoescape=True)", "jinja2.Environment()", "class Tags(HTMLParser)"),
+    ("17_page", "fromisoformat(s) for s", "fromisoformat(s[:19]) for s", "at most 1 in an hour"),
     # metrics
     # training
     ("07_training", "self.step > (1 - self.settings.average) * self.steps", "self.step > self.settings.average * self.steps", "# averaging nothing keeps the last"),
