@@ -77,3 +77,14 @@ def test_the_record_has_what_it_must():
         assert best / r["ms_per_frame"]["torch"] == pytest.approx(r["ratio"]["torch"])
         ratios[r["size"][0]].append(r["ratio"]["torch"])
     assert record["scoring"]["ratio_128x192"] == min(ratios[128]) and record["scoring"]["ratio_256x256"] == min(ratios[256])
+
+
+def test_the_soak_was_long_and_stayed_small():
+    "100,000 frames; neither memory nor disk grows from the first quarter's end on, and the summary says what the rows say."
+    record = json.loads((root / "results" / "soak.json").read_text())
+    rows, summary = record["rows"], record["summary"]
+    assert summary["frames"] == rows[-1]["frame"] >= 100_000 and summary["events_written"] > 100 and summary["outages"] > 3
+    for key, spare in (("rss_mib", 1.02), ("disk_mib", 1.5)):
+        values = np.array([r[key] for r in rows])
+        assert values[len(values) * 3 // 4:].max() < spare * values[len(values) // 10:len(values) // 2].max()
+    assert summary["rss_peak_mib"] == max(r["rss_mib"] for r in rows)

@@ -203,6 +203,19 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("09_metrics", "m > levels[i]", "m >= levels[i]", "once = long"),
     ("09_metrics", "count >= .1 * sizes", "count > .1 * sizes", "once = long"),
     ("09_metrics", "false / frames", "false / len(masks)", "hard, boxes = "),                                       # a clip, not a frame
+    # watch
+    ("16_watch", '"://.*@"', '"://[^@]*@"', 'test_eq(without_password("rtsp://admin:secret'),                             # up to the first @
+    ("16_watch", 're.split(r"[?#]", name)[0]', "name", 'test_eq(without_password("rtsp://admin:secret'),
+    ("16_watch", "began + i / self.fps", "began + i * self.fps", "frames = list(Recorded("),
+    ("16_watch", "queue.Queue(1), 0", "queue.Queue(100), 0", "newest = Newest()"),                                # a queue that makes late
+    ("16_watch", "self.place.get_nowait(); self.replaced += 1", "self.place.get_nowait()", "newest = Newest()"),
+    ("16_watch", 'if END_MARK[".jpg"] not in packet', "if packet.size == 0 and packet", "test_eq(decode(film[0]"),     # half a picture
+    ("16_watch", "if not np.array_equal(few, self.last):", "if self.last is None:", "frozen = Frozen(1.)"),
+    ("16_watch", "if self.said or frame.time", "if frame.time", "frozen = Frozen(1.)"),                           # said again and again
+    ("16_watch", "f.truncate(end)", "pass", "import resource"),                                                   # half a line stays
+    ("16_watch", "self.waiting.popleft()", "self.waiting.clear()", "import resource"),                            # those behind it are lost
+    ("16_watch", 'f.truncate(content.rfind(b"\\n") + 1)', "pass", "assert journal.repaired"),
+    ("16_watch", "i - (i > 10) < filled", "i < filled", "status = Status(0., .1"),
 ]
 
 
