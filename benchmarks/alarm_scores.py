@@ -6,7 +6,9 @@ already are kept, so it can be stopped and started again.
 
 ped2: has little normal footage, so a model is trained on the first half of it (one seed, a few epochs; minutes) and scores the second.
 
-Both write results/alarms/NAME_{normal,test}.csv (clip, frame, score, anomalous) and NAME.json."""
+Both write results/alarms/NAME_{normal,test}.csv.gz (clip, frame, score, anomalous) and NAME.json."""
+import gzip
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -33,7 +35,7 @@ def score_clips(detector, clips, part, every=10):
         clip, labels = get()
         scores = detector.score(clip).frames
         tables.append(pd.DataFrame({"clip": clip.name, "frame": range(len(clip)), "score": scores, "anomalous": labels}))
-        if i % every == 0 or i == len(left): write_file(part, pd.concat(tables).to_csv(index=False, float_format="%.6g"))
+        if i % every == 0 or i == len(left): write_file(part, gzip.compress(pd.concat(tables).to_csv(index=False, float_format="%.6g").encode(), mtime=0))
 
 
 def plaza_clips(role, first, last):
@@ -46,8 +48,8 @@ def plaza_clips(role, first, last):
 
 def score_plaza(normal, test):
     detector = Detector.load("plaza")
-    score_clips(detector, plaza_clips("test", 0, test), RESULTS / "plaza_test.csv")
-    score_clips(detector, plaza_clips("train", TRAINED_ON, TRAINED_ON + normal), RESULTS / "plaza_normal.csv")
+    score_clips(detector, plaza_clips("test", 0, test), RESULTS / "plaza_test.csv.gz")
+    score_clips(detector, plaza_clips("train", TRAINED_ON, TRAINED_ON + normal), RESULTS / "plaza_normal.csv.gz")
     return dict(model="plaza", clips=dict(normal=normal, test=test))
 
 
@@ -56,12 +58,12 @@ def score_ped2():
     detector = Detector.fit(scene, PED2, progress=False)
     by_name = {c.name: c for c in scene.train}
     held_out = [by_name[name].part(first, first + n) for name, first, n in detector.held_out]
-    score_clips(detector, [(c.name, lambda c=c: (c, 0)) for c in held_out], RESULTS / "ped2_normal.csv")
-    score_clips(detector, [(c.name, lambda c=c: (c, scene.labels[c.name])) for c in scene.test], RESULTS / "ped2_test.csv")
+    score_clips(detector, [(c.name, lambda c=c: (c, 0)) for c in held_out], RESULTS / "ped2_normal.csv.gz")
+    score_clips(detector, [(c.name, lambda c=c: (c, scene.labels[c.name])) for c in scene.test], RESULTS / "ped2_test.csv.gz")
     return dict(model=vars(PED2), held_out=detector.held_out)
 
 
 if __name__ == "__main__":
     started, (name, *numbers) = time.perf_counter(), sys.argv[1:]
     about = score_ped2() if name == "ped2" else score_plaza(*map(int, numbers or (1500, 90)))
-    write_json(RESULTS / f"{name}.json", dict(provenance(started), **about))
+    write_json(RESULTS / f"{name}.json", dict(provenance(started), **about, command=shlex.join(["python", "benchmarks/alarm_scores.py", *sys.argv[1:]])))
