@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTEXT_SECONDS', 'SHEET', 'app', 'default', 'ClickException', 'Out', 'SOURCE_HELP', 'ENDINGS', 'PROGRAMS',
-           'DEMO_EPOCHS', 'pick_scene', 'score_clip', 'clear_events', 'score_source', 'load_detector', 'save_figure',
+           'DEMO_EPOCHS', 'pick_scene', 'show_clip', 'clear_events', 'score_source', 'load_detector', 'save_figure',
            'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse', 'fit', 'score', 'evaluate',
            'normal_clips', 'export', 'calibrate', 'report_page', 'ablate', 'watch', 'info', 'demo_run', 'demo',
            'show_run', 'plot_training', 'main']
@@ -25,7 +25,7 @@ import torch
 import typer
 
 from .ablations import ablate as run_grid, fit_scene, provenance, read_grid, show_warning, side_by_side, write_json
-from .alarms import USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text, event_sheet, event_table, peak_pictures, read_events, read_scores, write_picture
+from .alarms import USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text, event_sheet, event_table, find_events, gap_frames, peak_pictures, read_events, read_scores, write_picture
 from .data import DDLError, Scene, find_data, load_masks, read_image, write_file
 from .detector import SHIPPED, Detector, model_file
 from .layouts import csv_labels, describe, open_source
@@ -47,11 +47,10 @@ def pick_scene(source, name):  # a `Source`, a scene's name or None
 # %% ../nbs/18_cli.ipynb #f2eae8e9
 CONTEXT_SECONDS, SHEET = 2, 60    # before and after an event in its video; the events, the strongest ones, on the contact sheet
 
-def score_clip(detector, clip, out, video=None, maps=False):  # a `Detector`, a `Clip`, a folder; "clip" or "events": what to annotate
-    "The clip's table of scores and its table of events; pictures of the events, annotated videos and maps go to `out`."
-    kept, fps = out/"maps"/f"{clip.name}.npy", clip.fps or USUAL_FPS
-    record = detector.score(clip, keep=kept if maps or video == "clip" else None)
-    events, context = event_table(record, clip, detector), round(CONTEXT_SECONDS * fps)
+def show_clip(detector, clip, out, record, events, video=None):  # a `Detector`, a `Clip`, a folder, its `Score` and table of events; "clip" or "events": what to annotate
+    "Write a picture of each event, and annotated videos."
+    fps = clip.fps or USUAL_FPS
+    context = round(CONTEXT_SECONDS * fps)
     for start, picture in zip(events.start, peak_pictures(clip, events)): write_picture(out/"events"/f"{clip.name}-{start}.jpg", picture)
     def annotated(maps, first, last): return map(annotate, clip.part(first, last).frames(), maps, repeat(detector.scale["map"]), record.smoothed[first:last], repeat(detector.threshold))
     if video == "clip": write_video(out/"video"/f"{clip.name}.mp4", annotated(record.maps(), 0, len(clip)), fps)
@@ -59,8 +58,6 @@ def score_clip(detector, clip, out, video=None, maps=False):  # a `Detector`, a 
         for e in events.itertuples():
             span = max(0, e.start - context), min(len(clip), e.end + 1 + context)
             write_video(out/"events"/f"{clip.name}-{e.start}.mp4", annotated(detector.maps(clip.part(*span)), *span), fps)
-    if not maps and kept.exists(): kept.unlink()               # those of an earlier run do not belong to these scores
-    return pd.DataFrame({"clip": clip.name, "frame": np.arange(len(record.frames)), "score": record.frames, "smoothed": record.smoothed}), events
 
 def clear_events(out):  # a folder
     "Delete the pictures and videos of the events that an earlier run listed there."
@@ -78,11 +75,15 @@ def score_source(model, scenes, out, video=False, maps=False):
         drift = Drift(detector.calibration["usual"], detector.calibration["fps"]) if detector.calibration else None
         levels[scene.name] = detector.threshold
         for clip in scene.test or scene.train:
-            table, events = score_clip(detector, clip, out, video and ("clip" if scene.labels else "events"), maps)
+            kept, what = out/"maps"/f"{clip.name}.npy", video and ("clip" if scene.labels else "events")
+            record = detector.score(clip, keep=kept if maps or what == "clip" else None)
+            table, events = pd.DataFrame({"clip": clip.name, "frame": np.arange(len(record.frames)), "score": record.frames, "smoothed": record.smoothed}), event_table(record, clip, detector)
             tables.append(table); found.append(events); rates[clip.name] = clip.fps
             write_file(out/"scores.csv", pd.concat(tables).to_csv(index=False, float_format="%.8g"))
             write_file(out/"events.csv", pd.concat(found).to_csv(index=False, float_format="%.8g"))
             print(f"{clip.name}: {len(table)} frames, highest smoothed score {table['smoothed'].max():.4f}, {len(events)} event{'s' * (len(events) != 1)} above {detector.threshold:.4f}", flush=True)
+            show_clip(detector, clip, out, record, events, what)
+            if not maps and kept.exists(): kept.unlink()       # those of an earlier run do not belong to these scores
             for message in filter(None, map(drift.push, table["score"])) if drift else (): warnings.warn(f"{clip.name}: {message}")
         labels |= scene.labels
     write_json(out/"score.json", dict(provenance(started), size=detector.size, channels=detector.settings.channels, scale=detector.scale, settings=vars(detector.settings),
@@ -140,10 +141,10 @@ def evaluate_source(path, scenes):  # scores.csv, the scenes of its source
     if not known: raise DDLError(f"{scenes[0].name}: its test clips have no labels, so there is nothing to compare the scores with")
     try: size, channels, levels, rates = map(json.loads((folder/"score.json").read_text()).__getitem__, ("size", "channels", "levels", "rates"))
     except (OSError, ValueError, KeyError, TypeError) as e: raise DDLError(f"{folder/'score.json'}: missing, of an older version, or not readable; score again with ddl score") from e
-    spans = read_events(folder/"events.csv").groupby("clip")[["start", "end"]]
-    found = {name: list(rows.itertuples(index=False, name=None)) for name, rows in spans}
-    def level(scene): return levels.get(scene.name, next(iter(levels.values())))          # own labels of a folder may come under another name
-    reports = {s.name: evaluate_scene(s, scores, folder, tuple(size), channels) | dict(alarms=alarm_report(found, smoothed, s.labels, level(s), rates)) for s in known}
+    def alarms(scene):
+        level = levels.get(scene.name, next(iter(levels.values())))                       # own labels of a folder may come under another name
+        return alarm_report({n: find_events(s, level, gap_frames(rates.get(n))) for n, s in smoothed.items()}, smoothed, scene.labels, level, rates)
+    reports = {s.name: evaluate_scene(s, scores, folder, tuple(size), channels) | dict(alarms=alarms(s)) for s in known}
     if len(reports) == 1: return next(iter(reports.values()))
     def median(measure, kind):
         values = [v for r in reports.values() if (v := r["frame_auc"][measure][kind]) is not None]

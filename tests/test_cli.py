@@ -85,7 +85,8 @@ def test_info_on_model_and_source(dataset, trained):
 
 def test_without_extras_no_maps_or_videos(dataset, trained, scored, tmp_path):
     call("score", trained/"model.safetensors", dataset, "--out", tmp_path).works()
-    assert {f.name for f in tmp_path.iterdir()} == {"scores.csv", "score.json", "timeline.png"}
+    assert {f.name for f in tmp_path.iterdir()} == {"scores.csv", "score.json", "timeline.png", "events.csv", "events", "contact.jpg"}
+    assert not [f for f in (tmp_path/"events").iterdir() if f.suffix != ".jpg"]
     assert (tmp_path/"scores.csv").read_bytes() == (scored/"scores.csv").read_bytes()
     call("evaluate", tmp_path/"scores.csv", dataset).works()
     report = json.loads((tmp_path/"report.json").read_text())

@@ -161,7 +161,7 @@ def test_full_disk_while_training(small_disk, stopped, whole, dataset):
     call("fit", dataset, "--out", out, *LONGER, "--resume").works()
     assert same_model(out, whole)
 
-@pytest.mark.parametrize("extra, free, file", [([], 0, "scores.csv"), (["--maps"], 40_000, "maps/01.npy"), (["--video"], 40_000, "maps/01.npy"), (["--video"], 130_000, "video/01.mp4"), ([], 8192, "timeline.png")])
+@pytest.mark.parametrize("extra, free, file", [([], 0, "scores.csv"), (["--maps"], 40_000, "maps/01.npy"), (["--video"], 40_000, "maps/01.npy"), (["--video"], 150_000, "video/01.mp4"), ([], 8192, "events/01-10.jpg"), ([], 45_056, "timeline.png")])
 def test_full_disk_while_scoring(extra, free, file, small_disk, dataset, trained):
     place, fill = small_disk
     (place/"s").mkdir()
