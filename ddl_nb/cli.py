@@ -214,7 +214,7 @@ def training_peaks(detector, clips, count=12):  # a `Detector`, the (parts of) c
         record = detector.score(clip, progress=f"strangest, {clip.name}")
         found = strangest(record.smoothed, round(clip.fps or USUAL_FPS), count)
         rows += [(k, clip.name, first, last, peak, record.smoothed[peak], *to_source(record.boxes[peak], detector.size, clip.size)) for first, last, peak in found]
-    table = pd.DataFrame(rows, columns="part clip first last peak score x1 y1 x2 y2".split()).nlargest(count, "score")
+    table = pd.DataFrame(rows, columns="part clip first last peak score x1 y1 x2 y2".split()).astype({"score": float}).nlargest(count, "score")
     pictures = {}
     for k, some in table.sort_values("peak").groupby("part"): pictures |= dict(zip(some.index, peak_pictures(clips[k], some)))
     pictures = [pictures[i] for i in table.index]
