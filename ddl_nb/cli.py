@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['CONTEXT_SECONDS', 'SHEET', 'app', 'default', 'ClickException', 'Out', 'SOURCE_HELP', 'ENDINGS', 'PROGRAMS',
            'DEMO_EPOCHS', 'pick_scene', 'show_clip', 'clear_events', 'score_source', 'load_detector', 'save_figure',
-           'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse', 'fit', 'score', 'evaluate',
-           'normal_clips', 'export', 'calibrate', 'report_page', 'ablate', 'watch', 'info', 'demo_run', 'demo',
-           'show_run', 'plot_training', 'main']
+           'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse', 'fit', 'training_peaks',
+           'fit_and_show', 'score', 'evaluate', 'normal_clips', 'export', 'calibrate', 'report_page', 'ablate',
+           'describe_source', 'watch', 'info', 'demo_run', 'demo', 'show_run', 'plot_training', 'main']
 
 # %% ../nbs/18_cli.ipynb #b4182685
 import contextlib, glob, io, json, os, statistics, sys, time, warnings
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated
@@ -25,16 +26,17 @@ import torch
 import typer
 
 from .ablations import ablate as run_grid, fit_scene, provenance, read_grid, show_warning, side_by_side, write_json
-from .alarms import USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text, event_sheet, event_table, find_events, gap_frames, peak_pictures, read_events, read_scores, write_picture
+from .alarms import USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text, event_sheet, event_table, find_events, gap_frames, peak_pictures, read_events, read_scores, to_source, write_picture
 from .data import DDLError, Scene, find_data, load_masks, read_image, write_file
-from .detector import SHIPPED, Detector, model_file
+from .detector import SHIPPED, Detector, go_on, model_file
+from .footage import clock, contact_sheet, judge, plot_look, read_stretches, strangest
 from .layouts import csv_labels, describe, open_source
 from .metrics import baseline_scores, report, report_table
 from .models import parameters
 from .page import write_page
 from .scoring import annotate, plot_timeline, write_video
 from .tracks import background
-from .training import Settings
+from .training import Settings, leave_out as without
 from .watch import watch as watch_source, without_password
 
 # %% ../nbs/18_cli.ipynb #4d04db7d
@@ -164,7 +166,8 @@ class Misuse(DDLError):
     "The command line itself is wrong."
 
 @app.command()
-def fit(source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
+def fit(context: typer.Context,
+        source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
         out: Out,
         regime: Annotated[str, typer.Option(help="recon, sdl (constant anomaly weight) or ddl (learnt).")] = default.regime,
         arch: Annotated[str, typer.Option(help="c3dsu or unet.")] = default.arch,
@@ -178,22 +181,60 @@ def fit(source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
         minutes: Annotated[float, typer.Option(help="Time to train for, instead of epochs.")] = None,
         objects: Annotated[str, typer.Option(help="Where objects come from: motion, fasterrcnn or a CSV file.")] = default.objects,
         anomaly_weight: Annotated[float, typer.Option(help="Constant in sdl, the start in ddl.")] = default.anomaly_weight,
+        fps: Annotated[float, typer.Option(help="Frames a second the model sees, here and wherever it scores; all of them by default.")] = default.fps,
+        ignore: Annotated[str, typer.Option(help="What does not count: a picture of the frames' size, white there, or boxes x1,y1,x2,y2;... in its pixels.")] = default.ignore,
+        leave_out: Annotated[list[Path], typer.Option(help="Stretches not to train on: a CSV with clip, first, last, such as strangest.csv or what ddl info writes.")] = [],
+        start: Annotated[str, typer.Option("--from", help="A model to go on from: its weights and settings.")] = None,
         seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = default.seed,
         scene: Annotated[str, typer.Option(help="Only this scene of the source.")] = None,
         jobs: Annotated[int, typer.Option(help="Scenes to train side by side.")] = 1,
         resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False):
-    "Train a model on normal footage: writes model.safetensors and training.csv."
+    "Train a model on normal footage: writes model.safetensors and training.csv, and shows the strangest stretches of that footage."
     if epochs is not None and minutes is not None: raise Misuse("give --epochs or --minutes, not both")
     if jobs < 1: raise Misuse(f"--jobs must be at least 1, not {jobs}")
     names = dict(regime=regime, arch=arch, latent=latent, height=height, width=width, window=window, channels=channels, ratio=ratio,
-                 epochs=default.epochs if epochs is None else epochs, minutes=minutes, objects=objects, anomaly_weight=anomaly_weight, seed=seed)
-    try: settings = Settings(**names)
+                 epochs=default.epochs if epochs is None else epochs, minutes=minutes, objects=objects, anomaly_weight=anomaly_weight, seed=seed, fps=fps, ignore=ignore)
+    typed = {name: value for name, value in names.items() if context.get_parameter_source(name).name == "COMMANDLINE"}
+    if start: Detector.load(start)                            # what is no model is a failure; an option that does not go with it, a misuse
+    try: settings = go_on(start, **typed) if start else Settings(**names)
     except DDLError as e: raise Misuse(str(e)) from e
+    stretches = [(file, row) for file in leave_out for row in read_stretches(file)]
     found = open_source(source)
     scenes = pick_scene(found, scene)
+    clips = {c.name for s in scenes for c in s.train}
+    if unknown := [(file, row) for file, row in stretches if row[0] not in clips]: raise DDLError(f"{unknown[0][0]}: there is no training clip {unknown[0][1][0]}; remove its rows")
     folders = [Path(out)/s.name if len(found.scenes) > 1 else Path(out) for s in scenes]
-    side_by_side(fit_scene, [(s, settings, f, resume) for s, f in zip(scenes, folders)], min(jobs, len(scenes)))
-    for f in folders: print(f/"model.safetensors")
+    runs = [(s, replace(settings, leave_out=[row for _, row in stretches if row[0] in {c.name for c in s.train}]), f, resume) for s, f in zip(scenes, folders)]
+    for f, shown in zip(folders, side_by_side(fit_and_show, runs, min(jobs, len(scenes)))): print(f/"model.safetensors", shown, sep="\n\n")
+
+# %% ../nbs/18_cli.ipynb #5df3a5ca
+def training_peaks(detector, clips, count=12):  # a `Detector`, the (parts of) clips that it was trained on
+    "Table of the strangest stretches, the strangest first: clip, first, last, peak (the source's frame numbers), score at the peak, its box in source pixels; and their pictures."
+    rows = []
+    for k, clip in enumerate(clips):
+        record = detector.score(clip, progress=f"strangest, {clip.name}")
+        found = strangest(record.smoothed, round(clip.fps or USUAL_FPS), count)
+        rows += [(k, clip.name, first, last, peak, record.smoothed[peak], *to_source(record.boxes[peak], detector.size, clip.size)) for first, last, peak in found]
+    table = pd.DataFrame(rows, columns="part clip first last peak score x1 y1 x2 y2".split()).astype({"score": float}).nlargest(count, "score")
+    pictures = {}
+    for k, some in table.sort_values("peak").groupby("part"): pictures |= dict(zip(some.index, peak_pictures(clips[k], some)))
+    pictures = [pictures[i] for i in table.index]
+    for name in ("first", "last", "peak"): table[name] = [clips[k].numbers[i] for k, i in zip(table.part, table[name])]
+    return table.drop(columns="part").reset_index(drop=True), pictures
+
+def fit_and_show(scene, settings, out, resume):  # a `Scene`, `Settings`, a folder
+    "Train, then write strangest.csv and strangest.png; returns what to say of them."
+    detector = fit_scene(scene, settings, out, resume)
+    table, pictures = training_peaks(detector, without(scene.train, settings.leave_out, settings.window, settings.fps))
+    if settings.leave_out: write_file(out/"left_out.csv", pd.DataFrame(settings.leave_out, columns=["clip", "first", "last"]).to_csv(index=False))
+    write_file(out/"strangest.csv", table.to_csv(index=False, float_format="%.6g"))
+    if table.empty: return "no stretch of its own training footage stands out"
+    rates = {c.name: c.fps for c in scene.train}
+    shown = table[["clip", "first", "last"]].assign(time=[clock(r.peak, rates[r.clip]) for r in table.itertuples()], score=table.score.round(4))
+    write_picture(out/"strangest.png", contact_sheet(pictures, [f"{r.clip} {r.first}-{r.last}\n{r.time}, score {r.score:.4f}" for r in shown.itertuples()]))
+    before = f"--leave-out {out/'left_out.csv'} " if settings.leave_out else ""
+    return (f"the strangest stretches of its own training footage, in pictures in {out/'strangest.png'}:\n{shown.to_string(index=False)}\n{(table.score > detector.threshold).sum()} of {len(table)} are above the level of {detector.threshold:.4f}. "
+            f"Should something there not count as normal? Delete the other rows from {out/'strangest.csv'} and fit again with {before}--leave-out {out/'strangest.csv'}")
 
 # %% ../nbs/18_cli.ipynb #0a499ffa
 @app.command()
@@ -280,6 +321,20 @@ def ablate(grid: Annotated[Path, typer.Argument(help="A TOML file: source, seeds
     table = run_grid(runs, scenes[0].check(), out, jobs, backend)
     print(table[["run", "micro_raw", "micro_smoothed", "macro_smoothed", "anomaly_weight", "steps", "training_seconds"]].round(2).to_string(index=False), out/"runs.csv", sep="\n")
 
+# %% ../nbs/18_cli.ipynb #9a20c90a
+def describe_source(source, out=None):  # a `Source`, a folder for leave_out.csv and pictures
+    "Print what there is, and the judgement of each scene's training clips."
+    print(describe(source), flush=True)
+    for scene in source.scenes:
+        if not scene.train: continue
+        found = judge(scene.train)
+        print(f"\nnormal footage{f' of {scene.name}' if len(source.scenes) > 1 else ''}\n{found}", flush=True)
+        if out is None: continue
+        folder = out/scene.name if len(source.scenes) > 1 else out
+        write_file(folder/"leave_out.csv", found.leave_out.to_csv(index=False))
+        for look in found.looks: save_figure(plot_look(look, found.leave_out.loc[found.leave_out["clip"] == look.clip.name, ["first", "last"]].values), folder/f"{look.clip.name}.png")
+        print(folder/"leave_out.csv")
+
 # %% ../nbs/18_cli.ipynb #1a97e079
 @app.command()
 def watch(model: Annotated[Path, typer.Argument(help="A model file (.safetensors, .onnx or .xml), or the folder that ddl fit wrote.")],
@@ -300,17 +355,20 @@ def watch(model: Annotated[Path, typer.Argument(help="A model file (.safetensors
 
 # %% ../nbs/18_cli.ipynb #474fd429
 @app.command()
-def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a source.")]):
-    "Say what a model or a source is."
+def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a source.")],
+         out: Annotated[Path, typer.Option(help="Of a source: write leave_out.csv, for ddl fit --leave-out, and a picture of each normal clip to this folder.")] = None):
+    "Say what a model is; or what a source is, and whether its normal footage is fit to train on."
     path = Path(what)
     path = path/"model.safetensors" if (path/"model.safetensors").is_file() else path
     shipped = None if path.exists() or what == "plaza" else SHIPPED.get(what)      # that word is the scene's
-    if path.suffix not in PROGRAMS and (not shipped or find_data(what).exists()): print(describe(open_source(what)))
+    if path.suffix not in PROGRAMS and (not shipped or find_data(what).exists()): describe_source(open_source(what), out)
     if path.suffix not in PROGRAMS and not shipped: return
     path = shipped or path                                     # a word can name both a source and a model: both are described
     d = Detector.load(path)
     with torch.device("meta"): size = parameters(d.settings.model())                           # of the model that was trained; an exported one has no list of them
-    rows = vars(d.settings) | dict(learnt="-" if d.learnt is None else f"{d.learnt:.3f}", scene=d.scene, size="x".join(map(str, d.size)), parameters=f"{size:,}", program=PROGRAMS[path.suffix],
+    ignored = "-" if d.ignore is None else f"{d.ignore.mean():.1%} of the picture" + (f" ({d.settings.ignore})" if d.settings.ignore else "")
+    left_out = f"{len(d.settings.leave_out)} stretches" if d.settings.leave_out else "-"
+    rows = vars(d.settings) | dict(fps=d.settings.fps or "the source's", ignore=ignored, leave_out=left_out, start=d.settings.start or "-", learnt="-" if d.learnt is None else f"{d.learnt:.3f}", scene=d.scene, size="x".join(map(str, d.size)), parameters=f"{size:,}", program=PROGRAMS[path.suffix],
                                    held_out=", ".join(f"{c} from frame {f} ({n})" for c, f, n in d.held_out), scale=", ".join(f"{k}: {v:.4f}" for k, v in d.scale.items()),
                                    calibration=calibration_text(d.calibration).replace("\n", "; ") if d.calibration else "none: ddl calibrate sets the level to a rate of false alarms")
     for k, v in rows.items(): print(f"{k:15} {v}")

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
+from tqdm.auto import tqdm
 
 import ddl_nb
 from .data import DDLError, prepare, rate_step, to_tensor, write_file
@@ -107,9 +108,10 @@ def _frame_scores(maps):  # iterable of (h, w)
     return np.array(scores), np.array(boxes).reshape(-1, 4)
 
 @patch
-def score(self: Detector, clip, keep=None):  # a `Clip`; a .npy file to keep the maps in
+def score(self: Detector, clip, keep=None, progress=None):  # a `Clip`; a .npy file to keep the maps in; the label of a bar on stderr
     "Score every frame of a clip: a `Score`."
     n, maps = len(clip), self.maps(clip)                  # counted first: a video with fewer frames than it announces warns, one without any is an error
+    maps = tqdm(maps, progress, n, unit=" frames", leave=False, disable=progress is None)
     if keep: maps = keep_maps(maps, n, keep)
     frames, boxes = _frame_scores(maps)
     source = (lambda: iter(np.load(keep, mmap_mode="c"))) if keep else (lambda: self.maps(clip))

@@ -226,9 +226,9 @@ class Trainer:
         state = load_checkpoint(self.out/"checkpoint.pt") if resume else None
         if state: self._same_settings(state["settings"])
         if start: self._same_architecture(start.settings)
-        self.size = working_size(scene.train[0].size, settings.height, settings.width)
-        self.ignore = read_ignore(settings.ignore, scene.train, self.size) if settings.ignore else self._inherited(start)
         self.clips = leave_out(scene.train, settings.leave_out, settings.window, settings.fps)
+        self.size = working_size(self.clips[0].size, settings.height, settings.width)
+        self.ignore = read_ignore(settings.ignore, self.clips, self.size) if settings.ignore else self._inherited(start)
         train, self.held_out = hold_out(self.clips, settings.holdout, settings.window, settings.fps)
         train, clips = ([c.at(settings.fps) for c in some] for some in (train, self.clips))
         tracks = None if settings.regime == "recon" else find_tracks(clips, self.size, settings.channels, settings.objects, self.ignore)

@@ -123,7 +123,7 @@ def small_disk(tmp_path):
 
 # Calling ddl --------------------------------------------------------------------------------------------------------
 
-PROGRESS = re.compile(r"(recon|sdl|ddl): +\d+%\||\S+: [\d.]+ of \d+ runs ")     # tqdm: its label is the regime, or a grid's folder
+PROGRESS = re.compile(r"(recon|sdl|ddl|footage|strangest, .*): +\d+%\||\S+: [\d.]+ of \d+ runs ")     # tqdm: its label is the regime, or a grid's folder
 
 @dataclass
 class Result:

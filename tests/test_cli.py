@@ -31,7 +31,7 @@ def check_scores(path, lengths):
 # A dataset's folder -------------------------------------------------------------------------------------------------
 
 def test_fit_leaves_model_and_history(trained):
-    assert {f.name for f in trained.iterdir()} == {"model.safetensors", "training.csv", "checkpoint.pt", "run.json"}
+    assert {f.name for f in trained.iterdir()} == {"model.safetensors", "training.csv", "checkpoint.pt", "run.json", "strangest.csv", "strangest.png"}
     history = pd.read_csv(trained/"training.csv")
     assert {"step", "loss", "recon", "dist", "anomaly_weight"} <= set(history)
     assert list(history.step) == list(range(1, len(history) + 1)) and len(history)
