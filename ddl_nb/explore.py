@@ -8,7 +8,7 @@ __all__ = ['BLUE', 'ORANGE', 'GREEN', 'RED', 'ACCESS', 'SHARE', 'LAYERS', 'Board
            'score_explorer', 'layer_outputs', 'layer_multiply_adds', 'montage', 'dissector']
 
 # %% ../nbs/13_explore.ipynb #2420228b
-import time
+import asyncio, time
 from functools import lru_cache
 
 import cv2
@@ -24,7 +24,6 @@ from sklearn.metrics import roc_curve
 from torch import nn
 from traitlets import Unicode
 
-from .ablations import landscape
 from .data import DDLError, cached, load_masks, to_tensor, window_indices
 from .losses import distance, distinction_loss
 from .models import ConvBlock, Folded, parameters
@@ -68,6 +67,16 @@ class Board:
         ends = ((x, y0), (x, y1)) if y is None else ((x0, y), (x1, y))
         cv2.line(self.pixels, *(self.at(ax, *e) for e in ends), colour, 1)
 
+    def curve(self, ax, x, y, colour, dash=(1, 0)):
+        "A polyline, clipped to the axes' height; `dash` is how far it is drawn and left out in turn, in pixels."
+        points = ax.transData.transform(np.c_[x, np.clip(y, *ax.get_ylim())])
+        points[:, 1] = len(self.pixels) - points[:, 1]
+        along, on = np.r_[0, np.hypot(*np.diff(points, axis=0).T).cumsum()], dash[0] or 1
+        for start in np.arange(0, along[-1], sum(dash)) if dash[1] else (0,):
+            end = min(start + on, along[-1]) if dash[1] else along[-1]
+            at = np.r_[start, along[(along > start) & (along < end)], end]
+            cv2.polylines(self.pixels, [np.stack([np.interp(at, along, p) for p in points.T], 1).round().astype(np.int32)], False, colour, 2, cv2.LINE_AA)
+
     def point(self, ax, x, y, colour=RED):
         cv2.circle(self.pixels, self.at(ax, x, y), 5, colour, -1, cv2.LINE_AA)
 
@@ -94,14 +103,16 @@ open(100)
 """
 
 class Explorer(widgets.VBox):
-    "Controls, the picture that `draw(**values)` makes of their values, and its sentence below: (uint8 (H, W, 3), text)."
+    """Controls, the picture that `draw(**values)` makes of their values, and its sentence below: (uint8 (H, W, 3), text).
+
+    A `draw` that takes long yields several such pairs: the first is shown at once, each next when the kernel has nothing else to do, as long as no control has moved."""
     def __init__(self, draw, label, **controls):  # what is to be seen, for those who do not see it; name -> ipywidgets control
         self.draw, self.controls = draw, controls
         self.image = _Picture(format="jpeg", tooltip=label, layout=widgets.Layout(max_width="100%", object_fit="contain", align_self="flex-start"))
         self.note = widgets.HTML()
         access = widgets.Output(outputs=[dict(output_type="display_data", data={"application/javascript": ACCESS}, metadata={})], layout=widgets.Layout(display="none"))
         for c in controls.values(): c.observe(self.update, names="value")
-        super().__init__([widgets.HBox([self._labelled(c) for c in controls.values()], layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 1.5em")), self.image, self.note, access])
+        super().__init__([widgets.HBox([self._labelled(c) for c in controls.values()], layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1.5em")), self.image, self.note, access])
         self.add_class("ddl-explorer")
         self.update()
 
@@ -113,8 +124,21 @@ class Explorer(widgets.VBox):
 
     def update(self, change=None):
         "Draw anew. What cannot be shown is said in the sentence."
-        try: self.show(*self.draw(**{name: c.value for name, c in self.controls.items()}))
+        try:
+            drawn = self.draw(**{name: c.value for name, c in self.controls.items()})
+            self.pictures = iter([drawn]) if isinstance(drawn, tuple) else drawn
+            self._next(self.pictures)
         except DDLError as e: self.note.value = str(e)
+
+    def _next(self, pictures):
+        if pictures is not self.pictures or not (drawn := next(pictures, None)): return
+        self.show(*drawn)
+        try: asyncio.get_running_loop().call_soon(self._next, pictures)
+        except RuntimeError: self.finish()                    # no kernel, nobody who could move a control meanwhile
+
+    def finish(self):
+        "Show what is still to come, now."
+        for drawn in self.pictures: self.show(*drawn)
 
     def show(self, picture, text):
         "Swap picture and sentence in place."
@@ -123,6 +147,7 @@ class Explorer(widgets.VBox):
         self.note.value = text
 
     def _repr_mimebundle_(self, **kwargs):
+        self.finish()                                         # what is saved is whole
         bundle = super()._repr_mimebundle_(**kwargs)
         return bundle | {"image/png": encode(self.picture, ".png"), "text/plain": self.note.value}
 
@@ -182,7 +207,7 @@ def _draw_objects(canvas, rows, frame, scale, boxes=False, tracks=False, **_):
         (x1, y1, x2, y2), path = (round(v * scale) for v in (x1, y1, x2, y2)), rows[rows["track"] == track].tail(50)
         if boxes:
             cv2.rectangle(canvas, (x1, y1), (x2, y2), BLUE, 2)
-            cv2.putText(canvas, str(track), (x1, y1 - 4), cv2.FONT_HERSHEY_SIMPLEX, .5, BLUE, 1, cv2.LINE_AA)
+            for colour, width in (((255, 255, 255), 4), (BLUE, 1)): cv2.putText(canvas, str(track), (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, .5, colour, width, cv2.LINE_AA)
         if tracks:
             feet = (path[["x1", "y2"]].to_numpy() + path[["x2", "y2"]].to_numpy()) / 2 * scale
             cv2.polylines(canvas, [feet.round().astype(np.int32)], False, GREEN, 2, cv2.LINE_AA)
@@ -265,25 +290,45 @@ def loss_landscape(detectors,  # name -> `Detector`, of the same size
     models = {name: _folded(d) for name, d in detectors.items()}
     bench, sigmas = _Bench(next(iter(detectors.values())), clip, objects), np.r_[.01, np.arange(.1, .95, .1), .99]
     readings = {r: f"L_dist, {name}" for r, name in (("pixel", "mean of the pixels' ratios"), ("norm", "ratio of norms"))}
-    @lru_cache(maxsize=64)
-    def curves(object, frame, reading):
-        found = {name: landscape(m, [bench.item(object, frame)], reading, sigmas) for name, m in models.items()}
-        fig, ax = plt.subplots(figsize=(6.5, 3), dpi=100)
-        for (name, curve), colour, style in zip(found.items(), sns.color_palette("colorblind"), ("-", "--", ":", "-.")):
-            ax.plot(sigmas, curve, style, color=colour, label=name)
-            if learnt := detectors[name].learnt: ax.axvline(learnt, ls="--", lw=.8, color=colour, label=f"learnt weight of {name}")
-        ax.axhline(1, lw=.6, color="0.6"); ax.set(xlabel="anomaly weight $\\sigma$", ylabel=readings[reading], xlim=(0, 1), yscale="log"); ax.legend(fontsize=8)
-        fig.tight_layout()
-        return found, ax, Board(fig)
+    styles = dict(zip(models, zip(sns.color_palette("colorblind"), ((1, 0), (9, 5), (2, 5), (14, 4)))))
+    boards = {r: _landscape_board(label, styles, {n: d.learnt for n, d in detectors.items()}) for r, label in readings.items()}
+    found = lru_cache(maxsize=64)(lambda object, frame: {name: {} for name in models})                   # name -> sigma -> reading -> loss
     def draw(object, frame, reading, sigma):
-        found, ax, board = curves(object, frame, reading)
-        board.clear().line(ax, x=sigma)
-        values = {name: np.interp(sigma, sigmas, c) for name, c in found.items()}
-        for v in values.values(): board.point(ax, sigma, v)
-        lowest = {name: sigmas[c.argmin()] for name, c in found.items()}
-        return board.pixels, f"at {sigma:.2f}: " + "; ".join(f"{n} {v:.3f}, lowest near {lowest[n]:.2f}" for n, v in values.items())
+        curves, (ax, board) = found(object, frame), boards[reading]
+        def picture():
+            said = []
+            board.clear().line(ax, x=sigma)
+            for name, curve in curves.items():
+                if not curve: continue
+                x = np.array(sorted(curve))
+                y = np.array([curve[s][reading] for s in x])
+                colour, dash = styles[name]
+                if len(x) > 1: board.curve(ax, x, y, tuple(round(255 * c) for c in colour), dash)
+                if len(x) == len(sigmas):
+                    board.point(ax, sigma, value := np.interp(sigma, x, y))
+                    said.append(f"{name} {value:.3f}, lowest near {x[y.argmin()]:.2f}")
+            return board.pixels, f"at {sigma:.2f}: " + ("; ".join(said) or "being computed")
+        yield picture()
+        frames, mask, _ = bench.item(object, frame)
+        for name, model in models.items():
+            for s in sigmas:
+                if s in curves[name]: continue
+                X_t, XA_t, Y, M_t, *_ = distinguish(model, frames, mask, s)
+                curves[name][s] = {r: distinction_loss(X_t, XA_t, Y, M_t, r).item() for r in readings}
+                yield picture()
     reading = widgets.Dropdown(options=[(v, k) for k, v in readings.items()], description="reading")
     return Explorer(draw, "the distinction loss over the anomaly weight", **bench.menus(), reading=reading, sigma=widgets.FloatSlider(.5, min=.02, max=.98, step=.02, description="anomaly weight"))
+
+def _landscape_board(label, styles, learnt):
+    "Axes that are the same for all objects, so that their curves can be compared."
+    fig, ax = plt.subplots(figsize=(6.5, 3), dpi=100)
+    for name, (colour, dash) in styles.items():
+        ax.plot([], [], color=colour, ls=(0, dash) if dash[1] else "-", lw=1, label=name)
+        if learnt[name]: ax.axvline(learnt[name], ls="--", lw=.8, color=colour, label=f"learnt weight of {name}")
+    ax.axhline(1, lw=.6, color="0.6"); ax.set(xlabel="anomaly weight $\\sigma$", ylabel=label, xlim=(0, 1), ylim=(.2, 2), yscale="log")
+    ax.set_yticks([.2, .3, .5, .7, 1, 1.5, 2], ["0.2", "0.3", "0.5", "0.7", "1", "1.5", "2"]); ax.yaxis.set_minor_formatter(NullFormatter()); ax.legend(fontsize=8)
+    fig.tight_layout()
+    return ax, Board(fig)
 
 # %% ../nbs/13_explore.ipynb #79ebcef9
 SHARE = .02  # of the training's time that a monitor may take
