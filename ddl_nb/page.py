@@ -97,8 +97,9 @@ def scored_page(folder):
 
 # %% ../nbs/17_page.ipynb #3923e08f
 def hourly(times):  # datetimes of the events, at least one
-    "Events in each hour as SVG bars, with the first and the last hour."
+    "Events in each hour as SVG bars, of a day at least, with the first and the last hour."
     hours = pd.Series(1, pd.DatetimeIndex(times)).resample("h").sum()
+    hours = hours.reindex(pd.date_range(min(hours.index[0], hours.index[-1] - pd.Timedelta(hours=23)), hours.index[-1], freq="h"), fill_value=0)
     wide = WIDTH / len(hours)
     bars = "".join(f'<rect class="bar" x="{i * wide:.1f}" y="{HEIGHT * (1 - k / hours.max()):.1f}" width="{max(1, wide - 1):.1f}" height="{HEIGHT * k / hours.max():.1f}"/>' for i, k in enumerate(hours) if k)
     return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="events in each hour, at most {hours.max()}">{bars}</svg>',
@@ -117,7 +118,7 @@ def watched_page(folder):
     starts = [datetime.fromisoformat(s) for s in table["start"]]
     notes, shown = [], []
     for i, e in _strongest(table, notes).iterrows():
-        shown.append((folder/"events"/e["snapshot"] if isinstance(e["snapshot"], str) else None, f"{starts[i]:%Y-%m-%d %H:%M:%S}, {e['seconds']:.1f} s", f"score {e['score']:.4f}, {e['source']}"))
+        shown.append((folder/e["snapshot"] if isinstance(e["snapshot"], str) else None, f"{starts[i]:%Y-%m-%d %H:%M:%S}, {e['seconds']:.1f} s", f"score {e['score']:.4f}, {e['source']}"))
     svg, left, right = hourly(starts)
     figures = [(len(table), "events"), (f"{starts[0]:%Y-%m-%d %H:%M}", "first"), (f"{starts[-1]:%Y-%m-%d %H:%M}", "last"), (f"{table['level'].iloc[-1]:.4f}", "level of alarms")]
     return Page(folder.resolve().name, figures, [("Events in each hour", svg, left, right)], shown, {"sources": ", ".join(sorted(set(table["source"])))}, notes)

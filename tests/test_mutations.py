@@ -191,7 +191,7 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("17_page", "np.maximum.reduceat(scores, edges[:-1])", "np.add.reduceat(scores, edges[:-1]) / np.diff(edges)", "test_eq(highest([1, 5, 2"),   # a mean hides the peaks
     ("17_page", "WIDTH * (e.end + 1 - e.start) / n", "WIDTH * (e.end - e.start) / n", "test_eq(highest([1, 5, 2"),
     ("17_page", "jinja2.Environment(autoescape=True)", "jinja2.Environment()", "class Tags(HTMLParser)"),
-    ("17_page", "fromisoformat(s) for s", "fromisoformat(s[:19]) for s", "at most 1 in an hour"),
+    ("17_page", 'folder/e["snapshot"]', 'folder/"events"/e["snapshot"]', "at most 1 in an hour"),
     # metrics
     # training
     ("07_training", "self.step > (1 - self.settings.average) * self.steps", "self.step > self.settings.average * self.steps", "# averaging nothing keeps the last"),
