@@ -7,7 +7,7 @@ __all__ = ['HEIGHT', 'GRID', 'PATTERN', 'CUT', 'SURE', 'MOVE', 'CHUNK', 'EVERY',
            'FONT', 'compare', 'shift', 'displacement', 'Look', 'look', 'runs', 'clock', 'faults', 'Judgement', 'judge',
            'pictures', 'plot_look', 'contact_sheet', 'strangest', 'read_stretches']
 
-# %% ../nbs/14_footage.ipynb #966cb3ee
+# %% ../nbs/14_footage.ipynb #1fea7aca
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .data import DDLError, write_file
 from .tracks import motion_boxes
 
-# %% ../nbs/14_footage.ipynb #ea62cffd
+# %% ../nbs/14_footage.ipynb #9aae8e96
 HEIGHT, GRID = 64, (6, 4)   # of the small frames, pixels; blocks side by side, and one above the other
 PATTERN = 30.               # c, grey levels squared
 
@@ -35,14 +35,14 @@ def compare(a, b):  # float32 (h, w), two grey pictures of one size, in grey lev
     likeness = (mean(a * b) - ma * mb + PATTERN) / (np.sqrt(va * vb) + PATTERN)
     return float(np.median(likeness)), float(np.median(mb - ma))
 
-# %% ../nbs/14_footage.ipynb #ff3878b9
+# %% ../nbs/14_footage.ipynb #5b309c0c
 def shift(a, b):  # float32 (h, w), of one size
     "(dx, dy, response): how far b's content lies to the right of and below a's, pixels, by phase correlation; the response is near 0 where nothing agrees."
     window = cv2.createHanningWindow(a.shape[::-1], cv2.CV_32F)          # the picture's edges are no content
     (dx, dy), response = cv2.phaseCorrelate(a * window, b * window)
     return dx, dy, response
 
-# %% ../nbs/14_footage.ipynb #3156d90f
+# %% ../nbs/14_footage.ipynb #8bcaca4a
 CUT = .75                   # likeness to the frame before: below it, another view begins
 SURE, MOVE = .25, .03       # response from which a shift is believed; shift that is a move, as a share of the height
 
@@ -55,7 +55,7 @@ def displacement(a, b):  # float32 (h, w), of one size
     before, after = compare(a, b)[0], compare(a, back)[0]
     return (dx, dy) if before < CUT or after > before else (np.nan, np.nan)
 
-# %% ../nbs/14_footage.ipynb #b4974626
+# %% ../nbs/14_footage.ipynb #7b40bda2
 CHUNK, EVERY = 250, 5       # frames held at a time; of which every so-many-th is asked for shift and motion
 LIGHT = 5.                  # grey levels from one frame to the next
 STILL = .1                  # mean change from one frame to the next, grey levels
@@ -105,7 +105,7 @@ def look(clip,      # a `Clip`
         if bar is not None: bar.update(len(frames))
     return Look(clip, pd.DataFrame(np.concatenate(curves), columns="brightness white change likeness light dx dy step motion".split()), views)
 
-# %% ../nbs/14_footage.ipynb #2515310b
+# %% ../nbs/14_footage.ipynb #db119533
 def runs(flags,       # (n,) bool
          gap=0,       # as many false ones between two stretches are filled
          shortest=1): # of a stretch
@@ -135,7 +135,7 @@ def faults(look):  # a `Look`
     rows += [(a, b, "dark", f"too dark: a mean of {c.brightness[a:b + 1].mean():.0f} grey levels") for a, b in runs(c.brightness < DARK, second, second)]
     return rows + [(a, b, "white", "overexposed") for a, b in runs(c.white > BRIGHT, second, second)]
 
-# %% ../nbs/14_footage.ipynb #8a8cba21
+# %% ../nbs/14_footage.ipynb #7696dc26
 ENOUGH = 600  # seconds of footage that a scene should have
 
 @dataclass
@@ -226,7 +226,7 @@ def _missing(looks, left, night):
     if 0 < c.motion.mean() < .05: said.append(f"something moves in {c.motion.mean():.1%} of the frames only: there are few objects to learn from")
     return said
 
-# %% ../nbs/14_footage.ipynb #25f2487d
+# %% ../nbs/14_footage.ipynb #e3860f4b
 def pictures(clip, frames):  # a `Clip`, frame numbers of it
     "Those frames, uint8 (h, w, 3), in one pass over the clip."
     found, wanted = {}, set(frames)
@@ -280,7 +280,7 @@ def contact_sheet(pictures,    # uint8 (h, w, 3), of any size
         draw.multiline_text((x + 4, y + height), caption, "black", font, spacing=3)
     return np.array(sheet)
 
-# %% ../nbs/14_footage.ipynb #a1640df0
+# %% ../nbs/14_footage.ipynb #6f18304f
 def strangest(scores,     # (n,) smoothed scores of one clip
               margin,     # frames around a stretch in which no other one lies
               count=12):  # at most
