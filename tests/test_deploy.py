@@ -13,7 +13,6 @@ import onnx, openvino
 from conftest import FRAMES, TINY, call, write_dataset
 from ddl_nb.data import Clip
 from ddl_nb.detector import CALIBRATION, Detector, _windows
-from test_crash import small_disk                             # a fixture
 
 SAME = 1e-5                                                   # how far scores of the same weights may lie apart ...
 NEAR = 5e-3                                                   # ... and with 8 bits; those of other weights are ten times as far away, which is tested too
