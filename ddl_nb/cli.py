@@ -68,6 +68,7 @@ def clear_events(out):  # a folder
     for name, start in zip(old["clip"], old["start"]):
         for file in (out/"events").glob(f"{glob.escape(name)}-{start}.*"): file.unlink()
 
+# %% ../nbs/18_cli.ipynb #43d1eba9
 def score_source(model, scenes, out, video=False, maps=False):
     "Score all test clips (training clips where there are none); writes scores.csv, events.csv, contact.jpg, score.json and timeline.png. `model` is a `Detector`, a file or a folder."
     started, out, tables, found, labels, levels, rates = time.perf_counter(), Path(out), [], [], {}, {}, {}
