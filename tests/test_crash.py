@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from conftest import COMMAND, call, finish, run, spawn, write_dataset
+from ddl_nb.detector import Detector
 
 LONGER = ["--height", "32", "--latent", "8", "--epochs", "6"]           # some dozens of steps
 OFTEN = [COMMAND[0], "-c", "import ddl_nb.training as t; t.CHECKPOINT_SECONDS = 0; from ddl_nb.cli import main; main()"]   # a checkpoint after every step
@@ -99,13 +100,12 @@ def assert_equal(a, b):
 
 def test_ctrl_c_while_scoring(dataset, trained, tmp_path, monkeypatch):
     "After the first clip: its scores stay."
-    from ddl_nb import cli
-    score, done = cli.score_clip, []
-    def one_only(*args):
+    score, done = Detector.score, []
+    def one_only(*args, **kwargs):
         if done: raise KeyboardInterrupt
         done.append(1)
-        return score(*args)
-    monkeypatch.setattr(cli, "score_clip", one_only)
+        return score(*args, **kwargs)
+    monkeypatch.setattr(Detector, "score", one_only)
     call("score", trained, dataset, "--out", tmp_path).fails(130, "interrupted")
     assert set(pd.read_csv(tmp_path/"scores.csv", dtype={"clip": str})["clip"]) == {"01"}
 
@@ -161,7 +161,7 @@ def test_full_disk_while_training(small_disk, stopped, whole, dataset):
     call("fit", dataset, "--out", out, *LONGER, "--resume").works()
     assert same_model(out, whole)
 
-@pytest.mark.parametrize("extra, free, file", [([], 0, "scores.csv"), (["--maps"], 40_000, "maps/01.npy"), (["--video"], 40_000, "maps/01.npy"), (["--video"], 150_000, "video/01.mp4"), ([], 8192, "events/01-10.jpg"), ([], 45_056, "timeline.png")])
+@pytest.mark.parametrize("extra, free, file", [([], 0, "scores.csv"), (["--maps"], 40_000, "maps/01.npy"), (["--video"], 40_000, "maps/01.npy"), (["--video"], 150_000, "video/01.mp4"), ([], 8192, "events/01-10.jpg"), ([], 53_248, "timeline.png")])
 def test_full_disk_while_scoring(extra, free, file, small_disk, dataset, trained):
     place, fill = small_disk
     (place/"s").mkdir()
