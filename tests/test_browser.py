@@ -82,6 +82,7 @@ def test_lesson_4_run_whole(notebook):
     curves.press("slider", "frame", "PageDown")
     curves.press("combobox", "object", "End")
     curves.choose("object", "object 6")
+    lesson.until(lambda: curves.note.count("lowest near") == 2)          # it grows to its end
 
     distance = "def distance(a, b):\n    return "
     assert lesson.answer(distance, "(a - b).norm(dim=0)", "check_4_1(").startswith("wrong: you forget the division by sqrt(c)")
