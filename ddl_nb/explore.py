@@ -331,7 +331,7 @@ def _landscape_board(label, styles, learnt):
     return ax, Board(fig)
 
 # %% ../nbs/13_explore.ipynb #79ebcef9
-SHARE = .02  # of the training's time that a monitor may take
+SHARE = .01  # of the training's time that a monitor's drawings may take; with what they disturb it is to stay below .02
 
 class TrainingMonitor(Explorer):
     "Loss, anomaly weight, and a fixed frame with its reconstruction, live: pass it as `watch` to `Detector.fit` or `Trainer.run`."
@@ -355,7 +355,7 @@ class TrainingMonitor(Explorer):
     def __call__(self, trainer):
         "Show where the training is, if there is time for it. The model is left as it was."
         start, last = time.perf_counter(), trainer.step == trainer.steps
-        if self.ready is None: self.ready = start + .1 / SHARE
+        if self.ready is None: self.ready = start + .05 / SHARE
         if start < self.ready and not last: return
         steps, loss, weight = zip(*((h["step"], h["recon"], h["anomaly_weight"]) for h in trainer.history))
         for line, ax, values in zip(self.lines, self.axes, (loss, weight)):
