@@ -117,14 +117,14 @@ def browser():
         for name, call in EXPLORERS.items():
             shown = Shown(notebook, notebook.cell(call))
             for slider in shown.box.get_by_role("slider").all():
-                slider.press("Home")
-                notebook.idle()
+                label = slider.get_attribute("aria-label")
+                slider.focus()
                 notebook.page.evaluate("() => seen.length = 0")
                 for k in range(MOVES):
-                    notebook.page.keyboard.press("ArrowLeft" if k % 2 else "ArrowRight")      # to and fro: a slider has an end
+                    notebook.page.keyboard.press("PageUp" if label == "threshold" else "ArrowRight")          # one step of the threshold is less than a pixel
                     notebook.until(lambda: notebook.page.evaluate("() => seen.length") > k)
-                    notebook.idle()
-                rows.setdefault(name, {})[slider.get_attribute("aria-label")] = quantiles(notebook.page.evaluate("() => seen"))
+                    notebook.until(lambda: shown.note.count("lowest near") == 2 * (name == "loss_landscape"))       # it grows on after its first picture
+                rows.setdefault(name, {})[label] = quantiles(notebook.page.evaluate("() => seen"))
         notebook.close()
     return rows
 

@@ -331,7 +331,7 @@ def _landscape_board(label, styles, learnt):
     return ax, Board(fig)
 
 # %% ../nbs/13_explore.ipynb #79ebcef9
-SHARE = .02  # of the training's time that a monitor may take
+SHARE = .01  # of the training's time that a monitor's drawings may take; with what they disturb it is to stay below .02
 
 class TrainingMonitor(Explorer):
     "Loss, anomaly weight, and a fixed frame with its reconstruction, live: pass it as `watch` to `Detector.fit` or `Trainer.run`."
@@ -355,7 +355,7 @@ class TrainingMonitor(Explorer):
     def __call__(self, trainer):
         "Show where the training is, if there is time for it. The model is left as it was."
         start, last = time.perf_counter(), trainer.step == trainer.steps
-        if self.ready is None: self.ready = start + .1 / SHARE
+        if self.ready is None: self.ready = start + .05 / SHARE
         if start < self.ready and not last: return
         steps, loss, weight = zip(*((h["step"], h["recon"], h["anomaly_weight"]) for h in trainer.history))
         for line, ax, values in zip(self.lines, self.axes, (loss, weight)):
@@ -385,13 +385,14 @@ def score_explorer(detector, scene):
     smoothed = np.concatenate([s.smoothed for s in scores.values()])
     masks = lru_cache(maxsize=4)(lambda name: load_masks(scene.masks[name], detector.size) if name in scene.masks else None)
     boards = lru_cache(maxsize=None)(lambda name: _score_board(scores[name], scene.labels[name], roc_curve(labels, smoothed)))
+    @lru_cache(maxsize=8)                                     # so a threshold that is dragged waits for no model
+    def rebuilt(clip, frame): return reconstruct(model, _frames(detector, clips[clip])[window_indices(len(clips[clip]), model.window)[frame]])
     top = float(max(smoothed.max(), detector.threshold)) * 1.05
     def draw(clip, frame, threshold):
         (axes, line, roc), board = boards(clip)
         frames, n = _frames(detector, clips[clip]), len(clips[clip])
         frame = min(frame, n - 1)
-        window = frames[window_indices(n, model.window)[frame]]
-        picture, score_map = reconstruct(model, window)
+        picture, score_map = rebuilt(clip, frame)
         error = _outlined(_inferno(score_map / detector.scale["map"]), score_map)
         board.clear()
         for ax, p in zip(axes, (frames[frame], picture, error, _with_truth(frames[frame], masks(clip), frame))): board.picture(ax, p)

@@ -55,7 +55,7 @@ def test_lesson_3_run_whole(notebook):
     lesson.shot("03_pseudo_bench", bench.cell)
     at = bench.typed("frame")
     bench.press("slider", "frame", "ArrowRight")
-    assert int(bench.typed("frame")) > int(at)                # the next frame that holds the object
+    assert int(bench.typed("frame")) > int(at)                # the next frame in which the object is there
     bench.press("combobox", "object", "ArrowDown")
     bench.choose("object", "object 17")
 
