@@ -156,6 +156,7 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("07_training", "(first <= numbers) & (numbers <= last)", "(first <= numbers) & (numbers < last)", "25 is the first that is seen after 20"),
     ("10_detector", "(m * ~self.ignore for m in maps)", "(m * self.ignore for m in maps)", "# a bit a pixel, written as text"),
     ("10_detector", "for _ in range(every)), len(clip))", "for _ in range(every)), None)", "test_eq(record.frames, seen.frames["),
+    ("10_detector", "yield from until(k * every) ", "pass ", "def same_as_batch("),
     ("10_detector", "if i % every == 0 else None", "if i % every == 1 % every else None", "def same_as_batch("),
     # footage
     ("14_footage", "/ (np.sqrt(va * vb) + PATTERN)", "/ (np.sqrt(va * vb) + 9 * PATTERN)", "def naive(a, b)"),
@@ -179,6 +180,9 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("15_alarms", "if k > n:", "if k > n + 1:", "# 31 blocks of 360 s"),
     ("15_alarms", "n + 1 - k, k)) * 3600", "k, n + 1 - k)) * 3600", "rates, inside = zip"),
     ("15_alarms", "edges == -1) - 1", "edges == -1) - 0", "[[[0, 1]], []])"),
+    ("15_alarms", "matched + int(meets.any(axis=0).sum())", "matched + int(meets.sum())", "test_eq(match_events({}, {"),
+    ("15_alarms", "not self.low <= median <= self.high", "not median <= self.high", "test_close(Drift([0, 1, 16], 1).chance"),
+    ("15_alarms", "[shape[1] / size[1], shape[0] / size[0]] * 2", "[shape[0] / size[0], shape[1] / size[1]] * 2", "# 1.5 to 4.5, outward"),
     ("15_alarms", 'hits["events"] - hits["right"]', 'hits["events"]', "test_eq(alarm_report({}, scores"),
     ("15_alarms", "binom.sf(OUTSIDE - 1", "binom.sf(OUTSIDE", "test_close(Drift([0, 1, 16], 1).chance"),
     ("15_alarms", "if self.told or self.chance > CHANCE", "if self.chance > CHANCE", "test_close(Drift([0, 1, 16], 1).chance"),   # said again and again
