@@ -28,7 +28,7 @@ from ddl_nb.data import Clip
 from ddl_nb.detector import Detector
 from ddl_nb.layouts import open_source
 from ddl_nb.metrics import baseline_scores, frame_auc
-from ddl_nb.models import Folded, multiply_adds
+from ddl_nb.models import Folded
 from ddl_nb.plaza import plaza
 from ddl_nb.tracks import TrackedClips, find_tracks
 from ddl_nb.training import DDL, Settings, make_optimizer, train_step

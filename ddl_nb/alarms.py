@@ -5,15 +5,14 @@
 # %% auto #0
 __all__ = ['GAP_SECONDS', 'USUAL_FPS', 'ALARMS_A_BLOCK', 'PIECE_SECONDS', 'PIECES', 'OUTSIDE', 'CHANCE', 'EVENT_COLUMNS',
            'gap_frames', 'Event', 'Merger', 'find_events', 'Promise', 'level_for', 'rate_text', 'time_text',
-           'stretches', 'match_events', 'alarm_report', 'alarm_text', 'rate_of', 'piece_medians', 'usual_range',
-           'Drift', 'drift_of', 'calibration_text', 'to_source', 'event_table', 'outlined', 'peak_pictures',
-           'write_picture', 'event_sheet', 'read_scores', 'read_events']
+           'match_events', 'alarm_report', 'alarm_text', 'rate_of', 'piece_medians', 'usual_range', 'Drift', 'drift_of',
+           'calibration_text', 'to_source', 'event_table', 'outlined', 'peak_pictures', 'write_picture', 'event_sheet',
+           'read_scores', 'read_events']
 
 # %% ../nbs/15_alarms.ipynb #10228e9b
 import math
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -24,7 +23,7 @@ from scipy.stats import beta, binom
 
 from .data import DDLError, write_file
 from .detector import Detector
-from .footage import contact_sheet
+from .footage import contact_sheet, pictures, runs
 
 # %% ../nbs/15_alarms.ipynb #cd45e2a9
 GAP_SECONDS = 1.      # stretches with no more than this between them are one event
@@ -107,18 +106,13 @@ def time_text(seconds):
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 # %% ../nbs/15_alarms.ipynb #d1ec5e13
-def stretches(labels):  # (n,) 0 or 1
-    "First and last frame of each run of ones: int array (k, 2)."
-    edges = np.diff(np.concatenate([[0], np.asarray(labels) > 0, [0]]).astype(int))
-    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1], axis=1)
-
 def match_events(found,   # clip name -> list of (start, end, ...) or of `Event`s
                  labels): # clip name -> (n,) 0 or 1
     """How events and the truth meet: `precision`, the share of events that share a frame with an anomalous stretch; `recall`, the
     share of anomalous stretches that share a frame with an event; None where there is none. Counts beside them."""
     true = matched = events = right = 0
     for name, y in labels.items():
-        truth, spans = stretches(y), [(e.start, e.end) if isinstance(e, Event) else e[:2] for e in found.get(name, [])]
+        truth, spans = runs(np.asarray(y) > 0), [(e.start, e.end) if isinstance(e, Event) else e[:2] for e in found.get(name, [])]
         meets = np.array([[a <= last and first <= b for a, b in truth] for first, last in spans], bool).reshape(len(spans), len(truth))
         true, events = true + len(truth), events + len(spans)
         matched, right = matched + int(meets.any(axis=0).sum()), right + int(meets.any(axis=1).sum())
@@ -253,10 +247,8 @@ def outlined(picture,  # uint8 (H, W, 3)
     return picture
 
 def peak_pictures(clip, events):  # the `Clip`, its rows of `event_table`
-    "Each event's frame at its peak, the box outlined: list of uint8 (H, W, 3). The clip is read once, up to the last peak."
-    boxes = {e.peak: (e.x1, e.y1, e.x2, e.y2) for e in events.itertuples()}
-    last = max(boxes, default=-1)
-    return [outlined(frame, boxes[i]) for i, frame in enumerate(islice(clip.frames(), last + 1)) if i in boxes]
+    "Each event's frame at its peak, the box outlined: list of uint8 (H, W, 3), in the order of the events. The clip is read once, up to the last peak."
+    return [outlined(p, box) for p, box in zip(pictures(clip, events.peak), events[["x1", "y1", "x2", "y2"]].to_numpy())]
 
 def write_picture(path, picture):  # .jpg or .png; uint8 (H, W, 3)
     "Write a picture, whole or not at all."

@@ -29,8 +29,8 @@ from .ablations import ablate as run_grid, fit_scene, provenance, read_grid, sho
 from .alarms import USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text, event_sheet, event_table, find_events, gap_frames, peak_pictures, read_events, read_scores, to_source, write_picture
 from .data import DDLError, Scene, find_data, load_masks, read_image, write_file
 from .detector import SHIPPED, Detector, go_on, model_file
-from .footage import clock, contact_sheet, judge, plot_look, read_stretches, strangest
-from .layouts import csv_labels, describe, open_source
+from .footage import clock, contact_sheet, judge, plot_look, strangest
+from .layouts import csv_labels, describe, open_source, read_stretches
 from .metrics import baseline_scores, report, report_table
 from .models import parameters
 from .page import write_page
@@ -71,17 +71,17 @@ def clear_events(out):  # a folder
 # %% ../nbs/18_cli.ipynb #43d1eba9
 def score_source(model, scenes, out, video=False, maps=False):
     "Score all test clips (training clips where there are none); writes scores.csv, events.csv, contact.jpg, score.json and timeline.png. `model` is a `Detector`, a file or a folder."
-    started, out, tables, found, labels, levels, rates = time.perf_counter(), Path(out), [], [], {}, {}, {}
+    started, out, tables, found, labels, levels, rates, calibrations = time.perf_counter(), Path(out), [], [], {}, {}, {}, {}
     clear_events(out)
     for scene in scenes:
         detector = model if isinstance(model, Detector) else load_detector(model, scenes, scene)
         drift = Drift(detector.calibration["usual"], detector.calibration["fps"]) if detector.calibration else None
-        levels[scene.name] = detector.threshold
+        calibrations[scene.name] = detector.calibration
         for clip in scene.test or scene.train:
             kept, what = out/"maps"/f"{clip.name}.npy", video and ("clip" if scene.labels else "events")
             record = detector.score(clip, keep=kept if maps or what == "clip" else None)
             table, events = pd.DataFrame({"clip": clip.name, "frame": np.arange(len(record.frames)), "score": record.frames, "smoothed": record.smoothed}), event_table(record, clip, detector)
-            tables.append(table); found.append(events); rates[clip.name] = clip.fps
+            tables.append(table); found.append(events); rates[clip.name], levels[clip.name] = clip.fps, detector.threshold
             write_file(out/"scores.csv", pd.concat(tables).to_csv(index=False, float_format="%.8g"))
             write_file(out/"events.csv", pd.concat(found).to_csv(index=False, float_format="%.8g"))
             print(f"{clip.name}: {len(table)} frames, highest smoothed score {table['smoothed'].max():.4f}, {len(events)} event{'s' * (len(events) != 1)} above {detector.threshold:.4f}", flush=True)
@@ -90,7 +90,7 @@ def score_source(model, scenes, out, video=False, maps=False):
             for message in filter(None, map(drift.push, table["score"])) if drift else (): warnings.warn(f"{clip.name}: {message}")
         labels |= scene.labels
     write_json(out/"score.json", dict(provenance(started), size=detector.size, channels=detector.settings.channels, scale=detector.scale, settings=vars(detector.settings),
-                                      learnt=detector.learnt, levels=levels, calibration=detector.calibration, rates=rates))
+                                      learnt=detector.learnt, levels=levels, calibration=calibrations, rates=rates))
     strongest = pd.concat(found).nlargest(SHEET, "score")
     pictures = [read_image(out/"events"/f"{e.clip}-{e.start}.jpg") for e in strongest.itertuples()]
     if pictures: write_picture(out/"contact.jpg", event_sheet(pictures, strongest))
@@ -145,7 +145,7 @@ def evaluate_source(path, scenes):  # scores.csv, the scenes of its source
     try: size, channels, levels, rates = map(json.loads((folder/"score.json").read_text()).__getitem__, ("size", "channels", "levels", "rates"))
     except (OSError, ValueError, KeyError, TypeError) as e: raise DDLError(f"{folder/'score.json'}: missing, of an older version, or not readable; score again with ddl score") from e
     def alarms(scene):
-        level = levels.get(scene.name, next(iter(levels.values())))                       # own labels of a folder may come under another name
+        level = levels[next(iter(scene.labels))]
         return alarm_report({n: find_events(s, level, gap_frames(rates.get(n))) for n, s in smoothed.items()}, smoothed, scene.labels, level, rates)
     reports = {s.name: evaluate_scene(s, scores, folder, tuple(size), channels) | dict(alarms=alarms(s)) for s in known}
     if len(reports) == 1: return next(iter(reports.values()))
@@ -218,7 +218,7 @@ def training_peaks(detector, clips, count=12):  # a `Detector`, the (parts of) c
         rows += [(k, clip.name, first, last, peak, record.smoothed[peak], *to_source(record.boxes[peak], detector.size, clip.size)) for first, last, peak in found]
     table = pd.DataFrame(rows, columns="part clip first last peak score x1 y1 x2 y2".split()).astype({"score": float}).nlargest(count, "score")
     pictures = {}
-    for k, some in table.sort_values("peak").groupby("part"): pictures |= dict(zip(some.index, peak_pictures(clips[k], some)))
+    for k, some in table.groupby("part"): pictures |= dict(zip(some.index, peak_pictures(clips[k], some)))
     pictures = [pictures[i] for i in table.index]
     for name in ("first", "last", "peak"): table[name] = [clips[k].numbers[i] for k, i in zip(table.part, table[name])]
     return table.drop(columns="part").reset_index(drop=True), pictures
@@ -242,9 +242,9 @@ def fit_and_show(scene, settings, out, resume):  # a `Scene`, `Settings`, a fold
 def score(model: Annotated[Path, typer.Argument(help="A model file (.safetensors, .onnx or .xml), or the folder that ddl fit wrote.")],
           source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
           out: Out,
-          video: Annotated[bool, typer.Option("--video", help="One annotated mp4 a clip.")] = False,
+          video: Annotated[bool, typer.Option("--video", help="One annotated mp4 an event; of a benchmark with labels, one a clip.")] = False,
           maps: Annotated[bool, typer.Option("--maps", help="Keep the score maps, in half precision.")] = False):
-    "Score every frame: writes scores.csv (clip, frame, score, smoothed) and timeline.png."
+    "Score every frame: writes scores.csv (clip, frame, score, smoothed), events.csv with a picture of each event, contact.jpg and timeline.png."
     score_source(model, open_source(source).scenes, out, video, maps)
     print(out/"scores.csv")
 

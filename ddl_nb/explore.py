@@ -28,7 +28,7 @@ from .data import DDLError, cached, load_masks, to_tensor, window_indices
 from .losses import distance, distinction_loss
 from .models import ConvBlock, Folded, parameters
 from .pseudo import pseudo_anomaly
-from .scoring import frame_scores, heat_map, largest_patch
+from .scoring import largest_patch
 from .tracks import COLUMNS, dense_boxes, whole_windows
 
 # %% ../nbs/13_explore.ipynb #c04a303c

@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['HEIGHT', 'GRID', 'PATTERN', 'CUT', 'SURE', 'MOVE', 'CHUNK', 'EVERY', 'LIGHT', 'STILL', 'DARK', 'BRIGHT', 'ENOUGH',
            'FONT', 'compare', 'shift', 'displacement', 'Look', 'look', 'runs', 'clock', 'faults', 'Judgement', 'judge',
-           'pictures', 'plot_look', 'contact_sheet', 'strangest', 'read_stretches']
+           'pictures', 'plot_look', 'contact_sheet', 'strangest']
 
 # %% ../nbs/14_footage.ipynb #1fea7aca
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import matplotlib
@@ -20,7 +19,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
-from .data import DDLError, write_file
+from .data import DDLError
 from .tracks import motion_boxes
 
 # %% ../nbs/14_footage.ipynb #9aae8e96
@@ -216,7 +215,6 @@ def _missing(looks, left, night):
     if left < ENOUGH: said.append(f"{left / 60:.1f} minutes are left{'' if all(x.fps for x in clips) else ' (at 25 frames a second; the rate is unknown)'}; ten or more, from several times of the day, show more of what is normal")
     if len(sizes) > 1: said.append(f"clips of {len(sizes)} sizes ({', '.join(sizes)}): are they of one camera?")
     if len(rates) > 1: said.append(f"clips of {len(rates)} rates ({', '.join(rates)} frames a second): the same walk looks faster in some; ddl fit --fps brings them together")
-    repeated = c.change < STILL
     lone = sum(b - a + 1 for x in looks for a, b in runs(x.curves.change < STILL) if b - a + 1 < _second(x.clip)) / len(c)
     if lone > .1: said.append(f"{lone:.0%} of the frames repeat the one before: the camera's real rate is lower than the file's" + (f"; try ddl fit --fps {clips[0].fps * (1 - lone):.3g}" if clips[0].fps else ""))
     if night: said.append(f"most of it is dark (a mean below {DARK:g} grey levels)")
@@ -295,10 +293,3 @@ def strangest(scores,     # (n,) smoothed scores of one clip
         found.append((first, last, peak))
         free[max(0, first - margin):last + 1 + margin] = False
     return found
-
-def read_stretches(path):  # a CSV with clip, first, last; whatever else is in it
-    "Stretches for `Settings.leave_out`, as `ddl fit` and `ddl info` write them. What is not such a table is a `DDLError`."
-    kinds = {"clip": str, "first": "int64", "last": "int64"}
-    try: table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, skipinitialspace=True)
-    except (OSError, ValueError) as e: raise DDLError(f"{path}: must be a table with the columns clip, first, last and whole frame numbers, counted from 0 ({str(e).splitlines()[0]})") from e
-    return tuple(table[list(kinds)].itertuples(index=False, name=None))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LAYOUTS', 'KNOWN', 'find', 'folders', 'clips_in', 'fitting', 'check_labels', 'range_labels', 'Lazy', 'mask_labels',
            'read_npy', 'read_mat', 'json_labels', 'npy_labels', 'mat_labels', 'masks_from', 'read_frames', 'number',
-           'script_labels', 'numbered_masks', 'read_ucsd', 'read_avenue', 'read_shanghaitech', 'csv_labels',
-           'read_train_test', 'read_plain', 'Source', 'open_source', 'describe']
+           'script_labels', 'numbered_masks', 'read_ucsd', 'read_avenue', 'read_shanghaitech', 'read_stretches',
+           'csv_labels', 'read_train_test', 'read_plain', 'Source', 'open_source', 'describe']
 
 # %% ../nbs/12_layouts.ipynb #252d3b72
 import json, os, re
@@ -230,15 +230,18 @@ def read_shanghaitech(path):  # a folder
             for s in sorted({camera(c.name) for c in clips}, key=int)]
 
 # %% ../nbs/12_layouts.ipynb #9467f0b2
+def read_stretches(path):  # a CSV with clip, first, last; whatever else is in it
+    "Its rows (clip, first, last), frames counted from 0 and both ends in the stretch. What is not such a table is a `DDLError`."
+    kinds = {"clip": str, "first": "int64", "last": "int64"}
+    try: table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, skipinitialspace=True)
+    except (OSError, ValueError) as e: raise DDLError(f"{path}: must be a table with the columns clip, first, last and whole frame numbers, counted from 0 ({str(e).splitlines()[0]})") from e
+    return tuple((str(name).strip(), first, last) for name, first, last in table[list(kinds)].itertuples(index=False))
+
 def csv_labels(file,   # clip, first, last: a row for each stretch that should be found; frames counted from 0, both ends anomalous
                clips): # the test clips; the file names them with or without their ending
     "Labels of all test clips; one without a row is normal. A video's frames are counted when its labels are first asked for."
-    kinds = {"clip": str, "first": "int64", "last": "int64"}
-    try: table = pd.read_csv(file, usecols=list(kinds), dtype=kinds, skipinitialspace=True)
-    except ValueError: raise DDLError(f"{file}: must be a table with the columns clip, first, last and whole frame numbers, counted from 0") from None
     ranges = {c.name: [] for c in clips}
-    for name, first, last in table[list(kinds)].itertuples(index=False):
-        name = str(name).strip()
+    for name, first, last in read_stretches(file):
         stem = Path(name).stem if Path(name).suffix.lower() in VIDEOS else name
         ranges[fitting("labels", stem, None, clips, file).name].append((first, last))
     labels = Lazy({c.name: partial(range_labels, ranges[c.name], c, file) for c in clips})

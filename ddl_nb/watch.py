@@ -23,8 +23,8 @@ from urllib.parse import unquote, urlsplit
 import cv2
 import numpy as np
 
-from .alarms import Drift, Merger, gap_frames, to_source
-from .data import Clip, DDLError, END_MARK, find_data, to_channels, write_file
+from .alarms import Drift, Merger, gap_frames, to_source, write_picture
+from .data import Clip, DDLError, END_MARK, find_data, to_channels
 from .scoring import annotate, largest_patch, write_video
 from .training import Interrupt
 
@@ -375,7 +375,7 @@ class Recorder:
 
     def _snapshot(self, recording, shot):
         image = annotate(shot.picture(), shot.map, self.detector.scale.get("map", 1.), shot.score, self.level)
-        return self._written(f"{recording.name}.jpg", lambda path: write_file(path, cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()))
+        return self._written(f"{recording.name}.jpg", lambda path: write_picture(path, image))
 
     def _written(self, name, write):  # a file's name; what writes to a path
         "The name below `out`, or None if the file could not be written."

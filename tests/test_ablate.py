@@ -4,7 +4,7 @@ import importlib.util, json, os, signal, time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import call, finish, run, spawn, write_dataset
+from conftest import call, finish, run, spawn
 
 from ddl_nb.ablations import paired
 

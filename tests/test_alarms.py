@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import ANOMALY, FRAMES, TINY, call, footage, run, write_movie
+from conftest import ANOMALY, TINY, call, footage, run, write_movie
 from ddl_nb.data import Clip
 from ddl_nb.detector import Detector
 
@@ -75,7 +75,7 @@ def test_events_with_pictures_and_videos(alarms, week):
     assert event.clip == "tuesday" and event.start <= ANOMALY[0] + 8 and event.end >= ANOMALY[1] - 8 and event.start <= event.peak <= event.end
     assert event.x1 < 60 and event.x2 > 30 and event.y1 < 44 and event.y2 > 20          # it meets the square, in the source's pixels
     scores = pd.read_csv(alarms/"scores.csv").query("clip == 'tuesday'").smoothed.to_numpy()
-    level = json.loads((alarms/"score.json").read_text())["levels"]["week"]
+    level = json.loads((alarms/"score.json").read_text())["levels"]["tuesday"]
     assert (np.flatnonzero(scores > level)[[0, -1]] == (event.start, event.end)).all() and scores.max() == pytest.approx(event.score)
     assert sorted(f.name for f in (alarms/"events").iterdir()) == [f"tuesday-{event.start}.jpg", f"tuesday-{event.start}.mp4"]
     assert not (alarms/"video").exists()

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from conftest import FRAMES, HEIGHT, TINY, WIDTH, call, footage, write_dataset, write_images, write_movie
+from conftest import FRAMES, HEIGHT, TINY, WIDTH, call, footage, write_images, write_movie
 
 def kept_scores(folder): return pd.read_csv(folder/"scores.csv", dtype={"clip": str}).groupby("clip").size().to_dict()
 

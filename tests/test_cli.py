@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import ANOMALY, FRAMES, HEIGHT, TINY, WIDTH, call, footage, run, truth, write_images, write_movie
+from conftest import FRAMES, HEIGHT, TINY, WIDTH, call, footage, run, truth, write_images, write_movie
 
 def movie_size(path):
     capture, n = cv2.VideoCapture(str(path)), 0

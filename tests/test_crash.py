@@ -1,5 +1,5 @@
 """Power cuts, Ctrl-C and full disks: what was saved stays, and a resumed run ends bit for bit where an uninterrupted one ends."""
-import os, shutil, signal, subprocess, time
+import os, shutil, signal, time
 from pathlib import Path
 
 import numpy as np

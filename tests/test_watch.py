@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import COMMAND, call, finish, run, spawn, write_movie
+from conftest import COMMAND, call, spawn, write_movie
 
 SECRET = "gehe1m"
 EVENT = {"source", "start", "end", "seconds", "peak", "score", "level", "box", "size", "frames", "snapshot", "clip", "cut"}
