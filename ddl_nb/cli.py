@@ -129,6 +129,7 @@ def evaluate_scene(scene, scores, folder, size, channels):
     masks = {c.name: load_masks(scene.masks[c.name], size) for c in clips if c.name in maps and c.name in scene.masks}
     return report({c.name: scores[c.name] for c in clips}, {c.name: np.asarray(scene.labels[c.name]) for c in clips}, baselines, scene.kinds, maps, masks)
 
+# %% ../nbs/18_cli.ipynb #574753ac
 def label_scene(source, file):  # a `Source` with one scene, a CSV with columns clip, first, last
     "The scene with own labels: its test clips (its only clips, where there are no others) are those the file speaks of."
     if len(source.scenes) > 1: raise DDLError(f"{source.name} has several scenes; evaluate the folder of one of them with --labels")
@@ -166,6 +167,7 @@ SOURCE_HELP = "A dataset's folder, a folder of videos or images, a video file, o
 class Misuse(DDLError):
     "The command line itself is wrong."
 
+# %% ../nbs/18_cli.ipynb #52d74052
 @app.command()
 def fit(context: typer.Context,
         source: Annotated[str, typer.Argument(help=SOURCE_HELP)],

@@ -83,6 +83,7 @@ def _pieces(clip, size):
         before = now
     yield frames, rows, cut
 
+# %% ../nbs/14_footage.ipynb #f3b8ee5c
 def look(clip,      # a `Clip`
          bar=None): # a progress bar, told of each piece
     "One pass over the clip: a `Look`."
@@ -154,6 +155,7 @@ class Judgement:
         parts += ["\n".join(f"- {m}" for m in self.missing)] if self.missing else []
         return "\n\n".join([*parts, f"verdict: {self.verdict}"])
 
+# %% ../nbs/14_footage.ipynb #29fe08d1
 def _views(looks):
     "(look, first, end, median) of all views; and how each stands to the one that most frames show: None, or why not."
     views = [(x, first, end, m) for x in looks for (first, m), end in zip(x.views, [f for f, _ in x.views[1:]] + [len(x.curves)])]
@@ -179,6 +181,7 @@ def _row(name, clips, looks):
             "repeated": f"{sum(repeats) / len(c):.0%}, longest {max(repeats, default=0)}", "grey": "{:.0f} to {:.0f}".format(*np.quantile(c.brightness, (.05, .95))),
             "light jumps": jumps, "dark": f"{(c.brightness < DARK).mean():.0%}", "motion": f"{c.motion.mean():.0%}"}
 
+# %% ../nbs/14_footage.ipynb #1cba9d34
 def judge(clips,          # training clips of one scene
           progress=True): # a bar on stderr
     "Look at all clips once and say what is wrong with them: a `Judgement`. A clip that cannot be read is one that is left out."
@@ -207,6 +210,7 @@ def judge(clips,          # training clips of one scene
     else: verdict = "usable" + (", once what is listed above is left out" if len(out) else "") + ("; more of it would make a better model" if left < ENOUGH else "")
     return Judgement(pd.DataFrame(table), out, missing, verdict, looks)
 
+# %% ../nbs/14_footage.ipynb #0eef9d4c
 def _missing(looks, left, night):
     "Sentences on what the footage lacks."
     clips, c = [x.clip for x in looks], pd.concat([x.curves for x in looks]) if looks else None

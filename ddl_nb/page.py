@@ -69,6 +69,7 @@ def _strongest(events, notes):
     if len(events) > MOST: notes.append(f"Only the {MOST} strongest of {len(events)} events are shown with their pictures; all are in the table beside this page.")
     return events.nlargest(MOST, "score").sort_index()
 
+# %% ../nbs/17_page.ipynb #0f0415ee
 def scored_page(folder):
     "The `Page` of a folder that `ddl score` wrote."
     scores, smoothed = read_scores(folder/"scores.csv")
@@ -155,6 +156,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem } td { border-t
 </body></html>
 """)
 
+# %% ../nbs/17_page.ipynb #7af25b7b
 PICTURE_WIDTH = 480  # pixels
 
 def inline_picture(path):  # an image file, or None

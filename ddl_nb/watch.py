@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
+from fastcore.basics import patch
 
 from .alarms import Drift, Merger, gap_frames, to_source, write_picture
 from .data import Clip, DDLError, END_MARK, find_data, to_channels
@@ -126,37 +127,40 @@ class Live:
             wait = FIRST_WAIT if time.monotonic() - began > wait else min(2 * wait, LONGEST_WAIT)
             pause(wait, stop)
 
-    def _connection(self, stop):
-        self.before, self.newest, closed, heard = self.skipped, Newest(), threading.Event(), time.monotonic()
-        reader = threading.Thread(target=self._read, args=(self.newest, closed), daemon=True)      # daemon: a driver that hangs must not keep the program alive
-        reader.start()
-        try:
-            while not stop:
-                try: item = self.newest.get(.2)
-                except queue.Empty: item = ()
-                if isinstance(item, str): self.why = item; return
-                if item and (picture := decode(item[0])) is not None:
-                    heard = time.monotonic()
-                    yield Frame(picture, item[1], item[1])
-                elif time.monotonic() - heard > self.patience:
-                    self.why = f"no frame for {self.patience:g} s"
-                    return
-                elif item and not self.broken:
-                    self.broken = True
-                    self.say(f"{self.name}: sends broken pictures, which are left out; is the network overloaded?")
-        finally:
-            closed.set()
-            reader.join(LETTING_GO)                            # a program that ends while OpenCV hands a frame to its thread is aborted
+# %% ../nbs/16_watch.ipynb #11d13c95
+@patch
+def _connection(self: Live, stop):
+    self.before, self.newest, closed, heard = self.skipped, Newest(), threading.Event(), time.monotonic()
+    reader = threading.Thread(target=self._read, args=(self.newest, closed), daemon=True)      # daemon: a driver that hangs must not keep the program alive
+    reader.start()
+    try:
+        while not stop:
+            try: item = self.newest.get(.2)
+            except queue.Empty: item = ()
+            if isinstance(item, str): self.why = item; return
+            if item and (picture := decode(item[0])) is not None:
+                heard = time.monotonic()
+                yield Frame(picture, item[1], item[1])
+            elif time.monotonic() - heard > self.patience:
+                self.why = f"no frame for {self.patience:g} s"
+                return
+            elif item and not self.broken:
+                self.broken = True
+                self.say(f"{self.name}: sends broken pictures, which are left out; is the network overloaded?")
+    finally:
+        closed.set()
+        reader.join(LETTING_GO)                            # a program that ends while OpenCV hands a frame to its thread is aborted
 
-    def _read(self, newest, closed):
-        capture = open_capture(self.source, 2 * self.patience)      # ours comes first; this one only ends the thread
-        why = "the connection broke off" if capture.isOpened() else "cannot be opened"
-        while not closed.is_set():
-            ok, packet = capture.read()
-            if not ok: break
-            newest.put((packet, time.time()))
-        capture.release()
-        newest.put(why)
+@patch
+def _read(self: Live, newest, closed):
+    capture = open_capture(self.source, 2 * self.patience)      # ours comes first; this one only ends the thread
+    why = "the connection broke off" if capture.isOpened() else "cannot be opened"
+    while not closed.is_set():
+        ok, packet = capture.read()
+        if not ok: break
+        newest.put((packet, time.time()))
+    capture.release()
+    newest.put(why)
 
 def pause(seconds, stop):
     "Sleep, but not beyond the moment when `stop` becomes true."
@@ -246,6 +250,7 @@ def post(url, event, seconds):
     else: return None
     return f"the webhook at {urlsplit(without_password(url)).netloc} {why}"
 
+# %% ../nbs/16_watch.ipynb #8518d20c
 class Notifier:
     "Passes events to a command and a webhook in a thread of its own; failures go to `say`."
     def __init__(self, say, command=None, webhook=None):
@@ -295,6 +300,7 @@ def file_name(seconds): return datetime.fromtimestamp(seconds, timezone.utc).str
 OWN = re.compile(r"(\d{8}T\d{6})-\d{3}Z\.(jpg|mp4)")           # the names that `file_name` gives
 PART = re.compile(r"\.\d{8}T\d{6}-\d{3}Z\.(part\.mp4|jpg\.[0-9a-f]{32}\.part)")
 
+# %% ../nbs/16_watch.ipynb #295f5626
 class Recording:
     "One event in the making: the frames of its clip, its strangest frame, and how long it has lasted."
     def __init__(self, ring, shot, fps):
@@ -359,56 +365,65 @@ class Recorder:
             try: self.journal.flush()
             except DDLError as e: raise DDLError(f"{e}; {len(self.journal.waiting)} events of this watch are missing there: make room and watch again") from e
 
-    def _begin(self, shot, fps):
-        if self.recording: self.recording.end_clip()             # the clip before ends where this event begins
-        self.recording = Recording(self.ring, shot, fps)
-        self.jobs.put(self.recording)
-        self.events += 1
-        self.purge(shot.time)
-        self.say(f"event {self.events} begins: score {shot.score:.4f}, level {self.level:.4f}")
-        self.notify(self._about(shot, shot.time) | {"snapshot": self._snapshot(self.recording, shot), "clip": f"events/{self.recording.name}.mp4"})
+# %% ../nbs/16_watch.ipynb #a22842f0
+@patch
+def _begin(self: Recorder, shot, fps):
+    if self.recording: self.recording.end_clip()             # the clip before ends where this event begins
+    self.recording = Recording(self.ring, shot, fps)
+    self.jobs.put(self.recording)
+    self.events += 1
+    self.purge(shot.time)
+    self.say(f"event {self.events} begins: score {shot.score:.4f}, level {self.level:.4f}")
+    self.notify(self._about(shot, shot.time) | {"snapshot": self._snapshot(self.recording, shot), "clip": f"events/{self.recording.name}.mp4"})
 
-    def _about(self, shot, start):
-        "What an event's line and its notification share; the box is in pixels of the source, half open."
-        box = to_source(largest_patch(shot.map), shot.map.shape, shot.size)
-        return dict(source=self.source, start=iso(start), score=round(shot.score, 6), level=round(self.level, 6), box=[int(x) for x in box], size=list(shot.size))
+@patch
+def _about(self: Recorder, shot, start):
+    "What an event's line and its notification share; the box is in pixels of the source, half open."
+    box = to_source(largest_patch(shot.map), shot.map.shape, shot.size)
+    return dict(source=self.source, start=iso(start), score=round(shot.score, 6), level=round(self.level, 6), box=[int(x) for x in box], size=list(shot.size))
 
-    def _snapshot(self, recording, shot):
-        image = annotate(shot.picture(), shot.map, self.detector.scale.get("map", 1.), shot.score, self.level)
-        return self._written(f"{recording.name}.jpg", lambda path: write_picture(path, image))
+@patch
+def _snapshot(self: Recorder, recording, shot):
+    image = annotate(shot.picture(), shot.map, self.detector.scale.get("map", 1.), shot.score, self.level)
+    return self._written(f"{recording.name}.jpg", lambda path: write_picture(path, image))
 
-    def _written(self, name, write):  # a file's name; what writes to a path
-        "The name below `out`, or None if the file could not be written."
-        try: write(self.folder/name)
-        except DDLError as e: self._trouble(e); return None
-        return f"events/{name}"
+@patch
+def _written(self: Recorder, name, write):  # a file's name; what writes to a path
+    "The name below `out`, or None if the file could not be written."
+    try: write(self.folder/name)
+    except DDLError as e: self._trouble(e); return None
+    return f"events/{name}"
 
-    def _trouble(self, error):
-        with self.lock: known, self.full = self.full, True       # both threads may find out at once
-        if not known: self.say(f"{error}. Watching goes on: pictures and clips are left out, and lines of events.jsonl wait in memory until there is room")
+@patch
+def _trouble(self: Recorder, error):
+    with self.lock: known, self.full = self.full, True       # both threads may find out at once
+    if not known: self.say(f"{error}. Watching goes on: pictures and clips are left out, and lines of events.jsonl wait in memory until there is room")
 
-    def _work(self):
-        for recording in iter(self.jobs.get, None):
-            clip = self._written(f"{recording.name}.mp4", lambda path: write_video(path, (shot.picture() for shot in recording.shots), recording.fps))
-            for _ in recording.shots: pass                       # those that could not be written
-            recording.over.wait()
-            r, best = recording, recording.best
-            snapshot = self._snapshot(r, best)
-            if not snapshot and (self.folder/f"{r.name}.jpg").exists(): snapshot = f"events/{r.name}.jpg"      # that of the beginning
-            line = self._about(best, r.first.time) | dict(end=iso(r.last.time), seconds=round(r.last.time - r.first.time, 3), peak=iso(best.time), frames=[r.first.frame, r.last.frame, best.frame], snapshot=snapshot, clip=clip, cut=r.cut)
-            try: self.journal.append(line)
-            except DDLError as e: self._trouble(e)
-            else:
-                if self.full and snapshot and clip: self.full = False; self.say(f"{self.folder}: writing works again")
-            self.say(f"event over after {line['seconds']:.1f} s: highest score {best.score:.4f}, {snapshot or 'no picture'}{f', its clip cut after {LONGEST:g} s' if r.cut else ''}")
+# %% ../nbs/16_watch.ipynb #8e11d41a
+@patch
+def _work(self: Recorder):
+    for recording in iter(self.jobs.get, None):
+        clip = self._written(f"{recording.name}.mp4", lambda path: write_video(path, (shot.picture() for shot in recording.shots), recording.fps))
+        for _ in recording.shots: pass                       # those that could not be written
+        recording.over.wait()
+        r, best = recording, recording.best
+        snapshot = self._snapshot(r, best)
+        if not snapshot and (self.folder/f"{r.name}.jpg").exists(): snapshot = f"events/{r.name}.jpg"      # that of the beginning
+        line = self._about(best, r.first.time) | dict(end=iso(r.last.time), seconds=round(r.last.time - r.first.time, 3), peak=iso(best.time), frames=[r.first.frame, r.last.frame, best.frame], snapshot=snapshot, clip=clip, cut=r.cut)
+        try: self.journal.append(line)
+        except DDLError as e: self._trouble(e)
+        else:
+            if self.full and snapshot and clip: self.full = False; self.say(f"{self.folder}: writing works again")
+        self.say(f"event over after {line['seconds']:.1f} s: highest score {best.score:.4f}, {snapshot or 'no picture'}{f', its clip cut after {LONGEST:g} s' if r.cut else ''}")
 
-    def purge(self, now):
-        "Delete pictures and clips that are older than `keep_days`."
-        self.purged = now
-        if self.keep_days is None: return
-        oldest = datetime.fromtimestamp(now, timezone.utc) - timedelta(days=self.keep_days)
-        for f in self.folder.glob("*"):
-            if (m := OWN.fullmatch(f.name)) and m[1] < oldest.strftime("%Y%m%dT%H%M%S"): f.unlink(missing_ok=True)
+@patch
+def purge(self: Recorder, now):
+    "Delete pictures and clips that are older than `keep_days`."
+    self.purged = now
+    if self.keep_days is None: return
+    oldest = datetime.fromtimestamp(now, timezone.utc) - timedelta(days=self.keep_days)
+    for f in self.folder.glob("*"):
+        if (m := OWN.fullmatch(f.name)) and m[1] < oldest.strftime("%Y%m%dT%H%M%S"): f.unlink(missing_ok=True)
 
 # %% ../nbs/16_watch.ipynb #b7f6141a
 @dataclass
@@ -483,6 +498,7 @@ def watch(detector,       # a `Detector`
     if stop: raise KeyboardInterrupt
     return status
 
+# %% ../nbs/16_watch.ipynb #66d1b3d3
 SETTLED = 500  # frames after which a camera's rate is judged; many send a burst at first
 
 def watch_streams(detector, source, recorder, patience, stop, say):
