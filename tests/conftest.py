@@ -1,5 +1,5 @@
 """Tiny footage in every form the command line takes, and two ways to call `ddl`: in this process, and as a process of its own."""
-import json, os, re, subprocess, sys, tempfile, warnings
+import json, os, re, signal, subprocess, sys, tempfile, warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "agg"
 os.environ["COLUMNS"] = "100"
+signal.signal(signal.SIGINT, signal.default_int_handler)     # a shell starts background work, us perhaps, with Ctrl-C ignored, and so would our processes
 
 import ddl_nb.data                                    # before cv2 opens a video: it sets how much ffmpeg prints, which is read once
 import cv2
