@@ -7,7 +7,7 @@ __all__ = ['QUANTILES', 'FORMAT', 'KINDS', 'SHIPPED', 'WIDTH', 'CALIBRATION', 'S
            'go_on', 'Moment', 'Exported']
 
 # %% ../nbs/10_detector.ipynb #6f11859b
-import base64, hashlib, importlib, itertools, json, logging, os, tempfile, warnings
+import base64, functools, hashlib, importlib, itertools, json, logging, os, tempfile, warnings
 from array import array
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -278,6 +278,13 @@ def _need(module, what):
     try: return importlib.import_module(module)
     except ImportError as e: raise DDLError(f"{what} needs {module}: pip install 'ddl_nb[deploy]'") from e
 
+@functools.cache
+def _core():
+    "OpenVINO's `Core`, one for the whole process: where several come and go, the signal stack that the processor's plugin has set dangles, and the next Ctrl-C is a crash."
+    core = importlib.import_module("openvino").Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")               # loads that plugin, before NNCF makes a Core of its own
+    return core
+
 def _hash(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 class Exported:
@@ -297,8 +304,8 @@ class Exported:
             else:
                 with open(path, "rb") as f:
                     if b"<net" not in f.read(200): raise ValueError("not OpenVINO's XML")     # of other files OpenVINO prints what it thinks
-                self.core = _need("openvino", "running an OpenVINO file").Core()
-                self.network = network = self.core.read_model(path)
+                _need("openvino", "running an OpenVINO file")
+                self.network = network = _core().read_model(path)
                 self.header = network.get_rt_info("ddl_nb").astype(str) if network.has_rt_info("ddl_nb") else "{}"
                 if network.has_rt_info("ddl_nb_weights") and network.get_rt_info("ddl_nb_weights").astype(str) != _hash(self.path.with_suffix(".bin")):
                     raise DDLError(f"{path}: the .bin beside it belongs to another model; copy both files again")
@@ -312,7 +319,7 @@ def _run_openvino(self: Exported, x):
     if x.shape not in self.compiled:                       # fixed sizes run faster than open ones
         network = self.network.clone()
         network.reshape({0: list(x.shape)})
-        self.compiled[x.shape] = self.core.compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
+        self.compiled[x.shape] = _core().compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
     return self.compiled[x.shape](x)[0]
 
 @patch
@@ -387,7 +394,7 @@ def _write_onnx(detector, path):
 
 def _write_openvino(onnx_file, header, windows=None):
     openvino = _need("openvino", "export to OpenVINO")
-    network, path = openvino.Core().read_model(onnx_file), onnx_file.with_suffix(".xml")
+    network, path = _core().read_model(onnx_file), onnx_file.with_suffix(".xml")
     if windows is not None:
         nncf = _need("nncf", "quantisation")
         nncf.set_log_level(logging.ERROR)

@@ -1,5 +1,5 @@
 """The model on other machines: `ddl export`, its files scored like any model, and what is wrong with such a file said in one line."""
-import json, shutil, sys
+import json, shutil, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +143,23 @@ def test_windows_are_spread_over_all_footage():
         assert CALIBRATION <= len(windows) <= 4 * CALIBRATION
         assert windows[0].shape == (1, 1, 3, 16, 16)
         if len(lengths) > 1: assert len({w.max() for w in windows}) >= 30
+
+def test_ctrl_c_after_models_have_come_and_gone(deployed):
+    "OpenVINO gives a thread a stack for its signals, which must not go before the thread."
+    program = f"""
+import gc, signal, sys
+from pathlib import Path
+import torch
+from ddl_nb.detector import Exported
+clip = torch.rand(1, 3, 8, 32, 48).numpy()
+first, second = Exported(Path({str(deployed[0]/"model.xml")!r})), Exported(Path({str(deployed[0]/"model.xml")!r}))
+first.run(clip); second.run(clip)
+del first, second; gc.collect()
+try: signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt: sys.exit(130)
+"""
+    result = subprocess.run([sys.executable, "-X", "faulthandler", "-c", program], capture_output=True, text=True)
+    assert result.returncode == 130, result
 
 def test_a_running_model_does_not_need_its_files_any_more(deployed, dataset, tmp_path):
     "A new export to the same place does not disturb whoever is scoring with the old one."
