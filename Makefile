@@ -14,7 +14,7 @@ test: export MPLBACKEND := agg
 test: .venv/ready
 	$(BIN)/nbdev_test --n_workers 2 --timing
 	$(BIN)/python tools/check_sync.py
-	$(BIN)/python -m pytest tests -q
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadscope
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench.py
