@@ -392,6 +392,7 @@ def demo(out: Out = Path("demo"), seed: Annotated[int, typer.Option(help="Makes 
     started = time.perf_counter()
     try: Settings(seed=seed)
     except DDLError as e: raise Misuse(str(e)) from e
+    out.mkdir(parents=True, exist_ok=True)                     # so a place that cannot be written is found before the work
     print("rendering the plaza", flush=True)
     scene = open_source("builtin:plaza", seed).scenes[0]
     print("training twice, without (recon) and with the distinction (ddl), side by side", flush=True)
