@@ -21,7 +21,7 @@ OUT = dict(b="in recording b the hand moves the whole picture, so the model woul
 
 @exercise("still camera, this view, everything ordinary, nothing that should be found")
 def check_7_1(letters):
-    given = set("".join(letters).lower()) - set(" ,;")
+    given = set("".join(letters).lower().replace(" and ", " ")) - set(" ,;")
     if given - set(KEEP | OUT): raise Wrong(f"there are the recordings a to f, and you wrote {', '.join(sorted(given - set(KEEP | OUT)))}")
     for letter in sorted(KEEP | OUT):
         if letter in KEEP and letter in given: raise Wrong(KEEP[letter])
