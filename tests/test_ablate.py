@@ -50,7 +50,7 @@ def test_a_grid_and_the_same_grid_one_after_another(grid, dataset, tmp_path):
 def test_stopped_and_asked_again(grid, tmp_path):
     "Ctrl-C in the middle: finished runs stay as they are, the others go on, and the end is the same."
     out = tmp_path/"out"
-    process = spawn("ablate", grid(8), "--out", out, "--jobs", 2, start_new_session=True)
+    process = spawn("ablate", grid(4), "--out", out, "--jobs", 2, start_new_session=True)
     while process.poll() is None and not (out/"runs"/"recon-seed0"/"record.json").exists(): time.sleep(.05)
     while process.poll() is None and not (out/"runs"/"recon-seed1"/"checkpoint.pt").exists(): time.sleep(.05)
     os.killpg(process.pid, signal.SIGINT)
@@ -58,17 +58,17 @@ def test_stopped_and_asked_again(grid, tmp_path):
     assert not (out/"runs"/"ddl-seed1").exists()                           # nothing new is begun
     finished = {f: f.stat().st_mtime_ns for f in (out/"runs").glob("*/record.json")}
     assert finished and len(finished) < 4 and set(pd.read_csv(out/"runs.csv").run) == {f.parent.name for f in finished}
-    call("ablate", grid(8), "--out", out, "--jobs", 1).works()
+    call("ablate", grid(4), "--out", out, "--jobs", 1).works()
     assert all(f.stat().st_mtime_ns == t for f, t in finished.items())
-    call("ablate", grid(8), "--out", tmp_path/"whole", "--jobs", 1).works()
+    call("ablate", grid(4), "--out", tmp_path/"whole", "--jobs", 1).works()
     pd.testing.assert_frame_equal(table(out), table(tmp_path/"whole"))
 
 
 def test_a_killed_run_goes_on(grid, tmp_path):
-    process = spawn("ablate", grid(8), "--out", tmp_path/"out", "--jobs", 1)
+    process = spawn("ablate", grid(4), "--out", tmp_path/"out", "--jobs", 1)
     while process.poll() is None and not (tmp_path/"out"/"runs"/"recon-seed0"/"checkpoint.pt").exists(): time.sleep(.02)
     process.kill(); finish(process)
-    call("ablate", grid(8), "--out", tmp_path/"out", "--jobs", 2).works()
+    call("ablate", grid(4), "--out", tmp_path/"out", "--jobs", 2).works()
     assert list(table(tmp_path/"out").run) == NAMES
 
 
