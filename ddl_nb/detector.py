@@ -164,6 +164,7 @@ def _from_about(path, text, build):  # a file, its header, and settings -> model
     except DDLError as e: raise DDLError(f"{path}: {e}") from e
     except (KeyError, TypeError, ValueError) as e: raise DDLError(f"{path}: {KINDS.get(Path(path).suffix, 'a safetensors')} file, but not a model of this package") from e
 
+# %% ../nbs/10_detector.ipynb #ac38e78d
 @patch
 def save(self: Detector, path):
     "Write one safetensors file, whole or not at all."
@@ -287,6 +288,7 @@ def _core():
 
 def _hash(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
+# %% ../nbs/10_detector.ipynb #24bb09bd
 class Exported:
     "A model that `Detector.export` wrote, run by ONNX Runtime or OpenVINO on the processor, with the `step` of `Folded`."
     device = "cpu"

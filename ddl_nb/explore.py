@@ -102,6 +102,7 @@ const open = tries => {
 open(100)
 """
 
+# %% ../nbs/13_explore.ipynb #8d5c20eb
 class Explorer(widgets.VBox):
     """Controls, the picture that `draw(**values)` makes of their values, and its sentence below: (uint8 (H, W, 3), text).
 
@@ -319,6 +320,7 @@ def loss_landscape(detectors,  # name -> `Detector`, of the same size
     reading = widgets.Dropdown(options=[(v, k) for k, v in readings.items()], description="reading")
     return Explorer(draw, "the distinction loss over the anomaly weight", **bench.menus(), reading=reading, sigma=widgets.FloatSlider(.5, min=.02, max=.98, step=.02, description="anomaly weight"))
 
+# %% ../nbs/13_explore.ipynb #475afeb3
 def _landscape_board(label, styles, learnt):
     "Axes that are the same for all objects, so that their curves can be compared."
     fig, ax = plt.subplots(figsize=(6.5, 3), dpi=100)
