@@ -4,11 +4,13 @@ In the kernel: from a control's new value to the new JPEG, and the same with eve
 on the same values. In the browser, where Chromium is installed: from the pressed key to the new picture on the page, JupyterLab and all.
 Writes results/explorers.json.
 """
+import multiprocessing
 import sys
 import tempfile
 import time
 from itertools import cycle, islice
 from pathlib import Path
+from types import SimpleNamespace
 
 root = Path(__file__).parent.parent
 sys.path.insert(0, str(root / "tests"))
@@ -134,28 +136,45 @@ class Timed(explore.TrainingMonitor):
     seconds = drawings = 0
 
     def __call__(self, trainer):
-        start = time.perf_counter()
+        start = time.process_time()
         super().__call__(trainer)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.process_time() - start
 
     def show(self, *drawn):
         self.drawings += 1
         super().show(*drawn)
 
 
+def train(watched, mine, other, results):
+    "A training that waits for its turn before each step: a machine that is faster now and slower then is so for both alike."
+    torch.set_num_threads(1), cv2.setNumThreads(1)
+    explore.time = SimpleNamespace(perf_counter=time.process_time)         # the monitor's clock stands still while the other works
+    trainer, monitor = Trainer(scene, Settings("ddl", height=128, epochs=4., seed=0)), Timed(scene.train[0]) if watched else None
+
+    def watch(trainer):
+        if monitor: monitor(trainer)
+        other.release(), mine.acquire()
+
+    mine.acquire()
+    start = time.process_time()
+    trainer.run(progress=False, watch=watch)
+    results.put((watched, time.process_time() - start, trainer.steps, monitor and (monitor.seconds, monitor.drawings)))
+    other.release()
+
+
 def monitor():
-    "A training alone and with a monitor, in turns: the monitor's own share of the time, and what the processor worked more."
-    seconds, shares, drawn = {"alone": [], "watched": []}, [], []
-    for _ in range(PAIRS):
-        for name in seconds:
-            trainer, watch = Trainer(scene, Settings("ddl", height=128, epochs=4., seed=0)), Timed(scene.train[0]) if name == "watched" else None
-            start, cpu = time.perf_counter(), time.process_time()
-            trainer.run(progress=False, watch=watch)
-            whole = time.perf_counter() - start
-            seconds[name].append(time.process_time() - cpu)
-            if watch: shares.append(watch.seconds / whole); drawn.append(watch.seconds / watch.drawings)
-    step = np.median(seconds["alone"]) / trainer.steps
-    return dict(share=float(np.median(shares)), slowdown=float(np.median(np.divide(seconds["watched"], seconds["alone"]))) - 1, cpu_seconds=seconds, steps=trainer.steps,
+    "Pairs of a training alone and one with a monitor, step by step in turns: the monitor's own share of the processor's time, and what the whole takes more."
+    context, seconds, shares, drawn = multiprocessing.get_context("spawn"), {"alone": [], "watched": []}, [], []
+    for k in range(PAIRS):
+        turns, results = [context.Semaphore(int(i == k % 2)) for i in range(2)], context.Queue()
+        processes = [context.Process(target=train, args=(bool(i), turns[i], turns[1 - i], results)) for i in range(2)]
+        for p in processes: p.start()
+        for watched, cpu, steps, cost in [results.get() for _ in processes]:
+            seconds["watched" if watched else "alone"].append(cpu)
+            if watched: shares.append(cost[0] / cpu), drawn.append(cost[0] / cost[1])
+        for p in processes: p.join()
+    step = np.median(seconds["alone"]) / steps
+    return dict(share=float(np.median(shares)), slowdown=float(np.median(np.divide(seconds["watched"], seconds["alone"]))) - 1, cpu_seconds=seconds, steps=steps,
                 seconds_a_drawing=float(np.median(drawn)), slowdown_if_drawn_at_each_step=float(np.median(drawn) / step))
 
 

@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['OVERSAMPLE', 'CIRCLE', 'LIT', 'DIM', 'SUN', 'JACKETS', 'TROUSERS', 'SKIN', 'HAIR', 'BRIGHT', 'WHITE', 'BLACK', 'FPS',
            'LANES', 'FACADE', 'ANOMALIES', 'PLAN', 'WIDE', 'DENSITY', 'SCREEN', 'FOUNTAIN', 'POSTERS', 'Actor',
-           'PHOTON_NOISE', 'READ_NOISE', 'Camera', 'part', 'chain', 'hulls', 'draw', 'place', 'box', 'cast_shadows',
-           'footfall', 'bend', 'leg', 'upper_body', 'person', 'walker', 'wheel', 'cyclist', 'cart', 'tumbling', 'along',
-           'passers', 'crossing', 'runner', 'bag', 'debris', 'flash', 'blotches', 'paving', 'facade', 'warp', 'tree',
-           'poster', 'backdrops', 'programme', 'fountain', 'shine', 'shoot', 'expose', 'film', 'plaza']
+           'PHOTON_NOISE', 'READ_NOISE', 'Camera', 'part', 'chain', 'flat', 'hulls', 'draw', 'place', 'box',
+           'cast_shadows', 'footfall', 'shift', 'bend', 'leg', 'upper_body', 'person', 'walker', 'wheel', 'cyclist',
+           'cart', 'tumbling', 'along', 'passers', 'crossing', 'runner', 'bag', 'debris', 'flash', 'blotches', 'paving',
+           'facade', 'warp', 'tree', 'poster', 'backdrops', 'programme', 'fountain', 'shine', 'shoot', 'expose', 'film',
+           'plaza']
 
 # %% ../nbs/02_plaza.ipynb #c2a8c88e
+import math
 from collections import namedtuple
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -54,38 +55,49 @@ LIT, DIM = .68*CIRCLE + [-.3, -.22], (.74, .74, .74, 1)  # the lit disc of a bal
 
 def part(colour, *spheres):
     "One convex piece of something: its colour (r, g, b) and an array (n, 4) of spheres x, y, z, radius in metres; it fills their hull."
-    return np.asarray(colour, float), np.array(spheres, float).reshape(-1, 4)
+    return np.asarray(colour, float), np.array(spheres, float)
 def chain(colour, *spheres):
     "A limb or a tube: one part from each sphere to the next."
     return [part(colour, a, b) for a, b in zip(spheres, spheres[1:])]
 
-def hulls(discs, parts, step):
-    "The convex hull of each part's discs (spheres, 8, 2), in pixels, for `cv2.fillConvexPoly` on a canvas `step` times as large."
-    fixed = np.int32(discs*(16*step) + (8.5 - 8*step))  # in sixteenths, from the middle of the first pixel
-    ends = accumulate(len(spheres) for _, spheres in parts)
-    return [cv2.convexHull(fixed[end - len(spheres):end].reshape(-1, 2)) for end, (_, spheres) in zip(ends, parts)]
+def flat(parts):
+    "All spheres of the parts in one array (n, 4), and where each part's begin in it and end."
+    ends = np.cumsum([len(spheres) for _, spheres in parts])
+    return np.concatenate([spheres for _, spheres in parts]), [0, *ends[:-1].tolist()], ends.tolist()
 
-def draw(canvas, camera, parts, label=0):
-    "Draw parts on a canvas (2H, 2W, 4), far ones first, and label them. Returns the box around them: x1, y1, x2, y2 in pixels."
+def hulls(discs, starts, ends, step):
+    "The convex hull of each part's discs (spheres, 8, 2), in pixels, for `cv2.fillConvexPoly` on a canvas `step` times as large."
+    fixed = np.int32(discs*(16*step) + (8.5 - 8*step)).reshape(-1, 2)  # in sixteenths, from the middle of the first pixel
+    return [cv2.convexHull(fixed[8*start:8*end]) for start, end in zip(starts, ends)]
+
+def draw(canvas, camera, figures):
+    """Draw figures, (parts, label) each, one over the other, on a canvas (2H, 2W, 4), of each figure its far parts first, and label them.
+    Returns the boxes around them (figures, 4): x1, y1, x2, y2 in pixels."""
+    parts = [part for parts, _ in figures for part in parts]
+    labels, figure = (np.repeat(x, [len(parts) for parts, _ in figures]) for x in ([label for _, label in figures], range(len(figures))))
+    spheres, starts, ends = flat(parts)
+    first, last = spheres[starts], spheres[np.subtract(ends, 1)]
     steep = np.tan(np.radians(camera.pitch))  # what is high is nearer to a camera that looks down
-    parts = sorted(parts, key=lambda part: steep*(part[1][0, 2] + part[1][-1, 2]) - part[1][0, 1] - part[1][-1, 1])
-    spheres, colours = np.concatenate([spheres for _, spheres in parts]), np.array([(*colour, label) for colour, _ in parts])
+    order = np.lexsort((steep*(first[:, 2] + last[:, 2]) - first[:, 1] - last[:, 1], figure)).tolist()
     centre, scale = camera.project(spheres[:, :3])
-    centre, radius = centre[:, None], (spheres[:, 3]*scale)[:, None, None]
-    rims, middles = (hulls(centre + radius*disc, parts, OVERSAMPLE) for disc in (CIRCLE, LIT))
-    for rim, dark, middle, bright in zip(rims, (colours*DIM).tolist(), middles, colours.tolist()):
-        cv2.fillConvexPoly(canvas, rim, dark, cv2.LINE_8, 4)
-        cv2.fillConvexPoly(canvas, middle, bright, cv2.LINE_8, 4)
-    return *(centre - radius).min((0, 1)), *(centre + radius).max((0, 1))
+    radius = (spheres[:, 3]*scale)[:, None]
+    rims, middles = (hulls(centre[:, None] + radius[:, None]*disc, starts, ends, OVERSAMPLE) for disc in (CIRCLE, LIT))
+    bright = np.column_stack([[colour for colour, _ in parts], labels])
+    dark, bright = (bright*DIM).tolist(), bright.tolist()
+    for i in order:
+        cv2.fillConvexPoly(canvas, rims[i], dark[i], cv2.LINE_8, 4)
+        cv2.fillConvexPoly(canvas, middles[i], bright[i], cv2.LINE_8, 4)
+    begin = np.array(starts)[np.searchsorted(figure, range(len(figures)))]
+    return np.hstack([np.minimum.reduceat(centre - radius, begin), np.maximum.reduceat(centre + radius, begin)])
 
 # %% ../nbs/02_plaza.ipynb #ca58f689
 def place(parts, at, angle=0, axes=(0, 1)):
     "The parts turned by so many radians from the first of two axes toward the second, then moved to `at` (x, y, z)."
-    moved, (c, s) = np.concatenate([spheres for _, spheres in parts]), (np.cos(angle), np.sin(angle))
-    moved[:, axes] = moved[:, axes] @ ((c, s), (-s, c))
+    moved, starts, ends = flat(parts)
+    (a, b), c, s = moved[:, axes].T, math.cos(angle), math.sin(angle)
+    moved[:, axes[0]], moved[:, axes[1]] = c*a - s*b, s*a + c*b
     moved[:, :3] += at
-    ends = accumulate(len(spheres) for _, spheres in parts)
-    return [(colour, moved[end - len(spheres):end]) for end, (colour, spheres) in zip(ends, parts)]
+    return [(colour, moved[start:end]) for (colour, _), start, end in zip(parts, starts, ends)]
 def box(colour, at, extent):
     "A box around the point `at`, as six shaded faces; `at` and `extent` are (x, y, z) in metres."
     corners = np.array([(a, b, c, 0) for a in (-.5, .5) for b in (-.5, .5) for c in (-.5, .5)])*[*extent, 0] + [*at, 0]
@@ -98,10 +110,10 @@ SUN = np.array([.75, .3])  # where the shadow of something one metre high ends
 def cast_shadows(canvas, camera, parts, dark=.5):
     "A copy of the canvas with the shadows that parts throw on the ground."
     shade = np.zeros(camera.size, np.uint8)
-    spheres = np.concatenate([spheres for _, spheres in parts])
+    spheres, starts, ends = flat(parts)
     ground = (spheres[:, :2] + spheres[:, 2:3]*SUN)[:, None] + spheres[:, None, 3:]*CIRCLE
     outlines = camera.project(np.dstack([ground, np.zeros(ground.shape[:2])]))[0]
-    for hull in hulls(outlines, parts, 1): cv2.fillConvexPoly(shade, hull, 255, cv2.LINE_8, 4)
+    for hull in hulls(outlines, starts, ends, 1): cv2.fillConvexPoly(shade, hull, 255, cv2.LINE_8, 4)
     shade = cv2.convertScaleAbs(cv2.GaussianBlur(shade, (0, 0), .004*camera.size[0]), alpha=-dark, beta=255)
     shade = cv2.resize(shade, canvas.shape[1::-1])
     return cv2.multiply(canvas, cv2.merge([shade]*4), scale=1/255)  # the fourth channel is 0 on the ground and stays so
@@ -112,30 +124,35 @@ def footfall(phase, duty, stride, lift):
     phase = phase % 1
     if phase < duty: return stride*(.5 - phase/duty), 0.
     swing = (phase - duty)/(1 - duty)
-    return stride*(swing*swing*(3 - 2*swing) - .5), lift*np.sin(np.pi*swing)
+    return stride*(swing*swing*(3 - 2*swing) - .5), lift*math.sin(math.pi*swing)
 
 # %% ../nbs/02_plaza.ipynb #b1ac94a6
+def shift(point, x=0., y=0., z=0.):
+    "A point moved by so many metres."
+    return point[0] + x, point[1] + y, point[2] + z
+
 def bend(a, b, length):
     "The joint between points a and b, `length` from both, bent forward (backward for a negative length)."
-    across, _, up = (b - a).tolist()
-    reach = np.hypot(across, up)
-    out = np.copysign(np.sqrt(max(length**2 - reach**2/4, 0)), length)/reach
-    return (a + b)/2 + (-up*out, 0, across*out)
+    across, up = b[0] - a[0], b[2] - a[2]
+    reach = math.hypot(across, up)
+    out = math.copysign(math.sqrt(max(length**2 - reach**2/4, 0)), length)/reach
+    return (a[0] + b[0])/2 - up*out, (a[1] + b[1])/2, (a[2] + b[2])/2 + across*out
 
 def leg(look, hips, foot, side):
-    hip = hips + [0, .09*side, 0]
-    shoe = part(look["shoes"], (*foot - [.05, 0, .02], .05), (*foot + [.16, 0, -.035], .038))
+    hip = shift(hips, y=.09*side)
+    shoe = part(look["shoes"], (*shift(foot, x=-.05, z=-.02), .05), (*shift(foot, x=.16, z=-.035), .038))
     return chain(look["trousers"], (*hip, .092), (*bend(hip, foot, .445), .066), (*foot, .048)) + [shoe]
 
 def upper_body(look, hips, lean, hands):
     "Torso, head and arms. `lean` is how far the neck is ahead of the hips, `hands` are relative to their shoulders."
-    neck = hips + [lean + .02, 0, .56]
-    torso = [(*hips + [0, y, .02], .10) for y in (-.09, .09)] + [(*neck + [0, y, -.08], .09) for y in (-.13, .13)]
-    parts = [part(look["jacket"], *torso), part(look["skin"], (*neck, .05), (*neck + [.03, 0, .13], .092)),
-             part(look["hair"], (*neck + [-.025, 0, .175], .095))]
+    neck = shift(hips, x=lean + .02, z=.56)
+    torso = [(*shift(hips, y=y, z=.02), .10) for y in (-.09, .09)] + [(*shift(neck, y=y, z=-.08), .09) for y in (-.13, .13)]
+    parts = [part(look["jacket"], *torso), part(look["skin"], (*neck, .05), (*shift(neck, x=.03, z=.13), .092)),
+             part(look["hair"], (*shift(neck, x=-.025, z=.175), .095))]
     for side, hand in zip((-1, 1), hands):
-        shoulder = neck + [0, .195*side, -.07]
-        elbow, hand = bend(shoulder, shoulder + hand, -.285), shoulder + hand
+        shoulder = shift(neck, y=.195*side, z=-.07)
+        hand = shift(shoulder, *hand)
+        elbow = bend(shoulder, hand, -.285)
         parts += chain(look["jacket"]*.93, (*shoulder, .062), (*elbow, .05), (*hand, .038)) + [part(look["skin"], (*hand, .045))]
     return parts
 
@@ -156,12 +173,12 @@ def walker(look, travelled, run=False):
     duty, stride, lift, height = (.36, .95, .32, .88) if run else (.6, .68, .11, .925)
     size = look["height"]/1.75
     phase = travelled/size*duty/stride + look["phase"]
-    hips, parts, hands = np.array([0, 0, height + .018*np.cos(4*np.pi*(phase - duty/2))]), [], []
+    hips, parts, hands = (0., 0., height + .018*math.cos(4*math.pi*(phase - duty/2))), [], []
     for side, mine in ((-1, phase), (1, phase + .5)):
         x, z = footfall(mine, duty, stride, lift)
-        parts += leg(look, hips, np.array([x, .08*side, max(.08 + z, hips[2] - np.sqrt(.885**2 - x**2))]), side)
-        swing = -np.cos(2*np.pi*(mine - duty/2 + .25))*(.55 if run else .4)
-        hands.append(np.array([.2 + .3*swing, 0, -.24 + .2*swing] if run else [.5*np.sin(swing) + .06, .03*side, -.53*np.cos(swing)]))
+        parts += leg(look, hips, (x, .08*side, max(.08 + z, hips[2] - math.sqrt(.885**2 - x**2))), side)
+        swing = -math.cos(2*math.pi*(mine - duty/2 + .25))*(.55 if run else .4)
+        hands.append((.2 + .3*swing, 0, -.24 + .2*swing) if run else (.5*math.sin(swing) + .06, .03*side, -.53*math.cos(swing)))
     parts += upper_body(look, hips, .14 if run else .02, hands)
     if look["pack"]: parts.append(part(look["trousers"]*.8 + 25, *[(-.19, y, z, .09) for y in (-.07, .07) for z in (1.1, 1.36)]))
     return [(colour, spheres*size) for colour, spheres in parts]
@@ -173,20 +190,20 @@ def wheel(x, radius, turn):
     return [part(WHITE, (x, 0, radius, .014), (*point[:3], .012)) for point in rim[::2]] + chain(BLACK, *rim, rim[0])
 
 def cyclist(look, travelled):
-    rear, front, saddle, bar, crank = np.array([(-.52, 0, .35), (.52, 0, .35), (-.2, 0, .93), (.38, 0, 1), (-.02, 0, .33)])
+    rear, front, saddle, bar, crank = (-.52, 0, .35), (.52, 0, .35), (-.2, 0, .93), (.38, 0, 1), (-.02, 0, .33)
     parts = chain(look["bright"], *[(*point, .028) for point in (front, bar, saddle, rear, crank, saddle, crank, bar)])
     for x, side in ((-.52, -1), (.52, 1)):
         turn = side*np.pi/2 - 2.2*travelled
-        pedal = crank + [.17*np.cos(turn), .1*side, .07 + .17*np.sin(turn)]
+        pedal = shift(crank, .17*math.cos(turn), .1*side, .07 + .17*math.sin(turn))
         parts += wheel(x, .35, travelled/.35) + leg(look, saddle, pedal, side)
     dressed = look | dict(jacket=look["bright"], hair=np.array(WHITE, float))
-    return parts + upper_body(dressed, saddle, .32, [np.array([.24, .02*side, -.42]) for side in (-1, 1)])
+    return parts + upper_body(dressed, saddle, .32, [(.24, .02*side, -.42) for side in (-1, 1)])
 
 def cart(look, travelled):
     parts = [p for i in range(6) for p in box((look["bright"], WHITE)[i % 2], (-1.1 + .32*i, 0, 1), (.32, 1.15, 1.1))]
     parts += box((52, 54, 58), (-.1, 0, .38), (2.6, 1.1, .16)) + box(look["bright"], (.98, 0, .72), (.5, 1.1, .55))
     for x, y in ((-.85, .57), (.8, .57), (-.85, -.57), (.8, -.57)): parts += place(wheel(x, .28, 0), (0, y, 0))
-    return parts + upper_body(look, np.array([.84, 0, .95]), .05, [np.array([.35, 0, -.3])]*2)
+    return parts + upper_body(look, (.84, 0, .95), .05, [(.35, 0, -.3)]*2)
 
 # %% ../nbs/02_plaza.ipynb #e1634918
 FPS = 25
@@ -331,7 +348,7 @@ def backdrops(camera, rng):
         screen[:] = cv2.copyMakeBorder(poster(i, (z1 - z0 - 10, x1 - x0 - 10)), 5, 5, 5, 5, cv2.BORDER_CONSTANT, value=(40, 40, 40))
         canvas = np.clip(ground + warp(camera, houses, front), 0, 255).astype(np.uint8)
         canvases.append(cast_shadows(np.dstack([canvas, 0*canvas[..., 0]]), camera, trees))
-        draw(canvases[-1], camera, trees)
+        draw(canvases[-1], camera, [(trees, 0)])
     return canvases
 
 # %% ../nbs/02_plaza.ipynb #447c1b2a
@@ -347,7 +364,7 @@ def fountain(key, t):
     ring = lambda radius, z: np.insert(radius*CIRCLE, [2, 2], (z, 0), axis=1)
     drops = [(.95*u*np.cos(6.3*way), .95*u*np.sin(6.3*way), .5 + 5.5*u*(1.05 - u), .022 + .02*v) for u in (u, u + .07)]
     parts = [part((150, 146, 138), *ring(1.5, 0), *ring(1.5, .45)), part((128, 140, 146), *ring(1.32, .47))]
-    return place(parts + [part((165 + 45*g,)*3, drop) for g, drop in zip(grey, np.transpose(drops, (2, 0, 1)))], FOUNTAIN)
+    return place(parts + [part((165 + 45*g,)*3, *drop) for g, drop in zip(grey, np.transpose(drops, (2, 0, 1)))], FOUNTAIN)
 
 # %% ../nbs/02_plaza.ipynb #376d6acc
 Actor = namedtuple("Actor", "pose kind track label", defaults=("", 0, 0))  # kind: empty for scenery; label: in the mask, 0 is normal
@@ -366,9 +383,10 @@ def shoot(camera, canvas, actors, t, shadows=True):
     "Frame t of the actors in front of an empty square: a canvas, and (actor, box) for everyone who is there."
     there = [(actor, parts) for actor in actors if (parts := actor.pose(t))]
     there.sort(key=lambda a: (a[0].kind == "flash", -a[1][0][1][0, 1]))  # far ones first, light last
-    solid = [p for actor, parts in there if actor.kind != "flash" for p in parts]
-    canvas = cast_shadows(canvas, camera, solid) if shadows and solid else canvas.copy()
-    return canvas, [(actor, (shine if actor.kind == "flash" else draw)(canvas, camera, parts, actor.label)) for actor, parts in there]
+    solid, lights = ([(parts, actor.label) for actor, parts in there if (actor.kind == "flash") == light] for light in (False, True))
+    canvas = cast_shadows(canvas, camera, [p for parts, _ in solid for p in parts]) if shadows and solid else canvas.copy()
+    boxes = [*(draw(canvas, camera, solid) if solid else []), *(shine(canvas, camera, *light) for light in lights)]
+    return canvas, [(actor, box) for (actor, _), box in zip(there, boxes)]
 
 # %% ../nbs/02_plaza.ipynb #4ba0b233
 PHOTON_NOISE, READ_NOISE = .024, .5  # variance per grey level, and variance of a black pixel, in grey levels squared

@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+import ddl_nb.plaza
+
 NOTEBOOKS = Path(__file__).parent.parent/"nbs"
 
 STAND_INS = {  # notebook -> (text in the heavy cell, what is run instead)
@@ -280,6 +282,13 @@ def needs(source):
         expected |= used - defined
         defined |= new
     return expected, defined
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once():
+    "The scenes that the notebooks film are the same for all mutants, and are not changed by any."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ddl_nb.plaza, "plaza", functools.cache(ddl_nb.plaza.plaza))
+        yield
 
 def needed(sources, last):
     "The indices of the cells that are run for the cell `last`: exported and hidden ones, and backwards those that define what it expects."
