@@ -1,5 +1,5 @@
 """Tiny footage in every form the command line takes, and two ways to call `ddl`: in this process, and as a process of its own."""
-import json, os, re, signal, subprocess, sys, tempfile, warnings
+import json, os, re, shutil, signal, subprocess, sys, tempfile, warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import ddl_nb.data                                    # before cv2 opens a video
 import cv2
 import numpy as np
 import pytest
+import torch
 
 FRAMES, HEIGHT, WIDTH = 40, 64, 96
 ANOMALY = (15, 25)                                    # first and last frame, both anomalous
@@ -187,6 +188,10 @@ def finish(process):
 def run(*args, **kwargs):
     "ddl as a process, to its end."
     return finish(spawn(*args, **kwargs))
+
+def traced(file, patch):
+    "Have PyTorch's exporter give this file at once: tracing takes twenty seconds and is the same each time."
+    patch.setattr(torch.onnx, "export", lambda model, clip, path, **_: shutil.copy(file, path))
 
 @pytest.fixture(scope="session")
 def trained(dataset, tmp_path_factory):

@@ -43,11 +43,14 @@ def chromium():
         yield browser
         browser.close()
 
-def excerpt(notebook, *parts):
-    "A notebook of those code cells of `notebook`, in its order, that hold one of `parts`; written beside it. Returns its path."
+def excerpt(notebook, *parts, shorter):
+    "A notebook of those code cells of `notebook`, in its order, that hold one of `parts`, with the replacements of `shorter`; written beside it. Returns its path."
     book = nbformat.read(notebook, 4)
     cells = [c for c in book.cells if c.cell_type == "code" and any(p in c.source for p in parts)]
     for p in parts: assert sum(p in c.source for c in cells) == 1, f"{notebook}: not one cell with {p}"
+    for long, short in shorter.items():
+        assert sum(long in c.source for c in cells) == 1, f"{notebook}: not one of these cells with {long}"
+        for c in cells: c.source = c.source.replace(long, short)
     book.cells = cells
     path = notebook.with_name(f"{notebook.stem}_excerpt.ipynb")
     nbformat.write(book, path)

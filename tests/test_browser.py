@@ -21,10 +21,10 @@ def browser():
 
 @pytest.fixture
 def notebook(browser, lab, folder):
-    "Opens a notebook of the copy; with `parts`, only the cells that hold one of them."
+    "Opens a notebook of the copy; with `parts`, only the cells that hold one of them, `shorter` says in what."
     opened = []
-    def open_(path, *parts):
-        if parts: path = excerpt(folder/"nbs"/path, *parts).relative_to(folder/"nbs")
+    def open_(path, *parts, shorter={}):
+        if parts: path = excerpt(folder/"nbs"/path, *parts, shorter=shorter).relative_to(folder/"nbs")
         opened.append(Notebook(browser, lab, path))
         return opened[-1]
     yield open_
@@ -125,7 +125,7 @@ def test_lesson_2_dissects_the_model(notebook):
 
 
 def test_lesson_5_watches_a_training(notebook):
-    lesson = notebook("course/05_training.ipynb", "RECORDS =", "scene = plaza(", "TrainingMonitor(")
+    lesson = notebook("course/05_training.ipynb", "RECORDS =", "scene = plaza(", "TrainingMonitor(", shorter={"epochs=4.": "epochs=2."})
     lesson.run_all(wait=False)
     cell = lesson.cell("TrainingMonitor(")
     cell.locator(".ddl-explorer img").wait_for(timeout=LONG)
@@ -141,7 +141,7 @@ def test_lesson_5_watches_a_training(notebook):
 
 
 def test_lesson_6_explores_scores(notebook):
-    lesson = notebook("course/06_scoring.ipynb", "RECORDS =", "scene, detector = plaza(", "score_explorer(detector")
+    lesson = notebook("course/06_scoring.ipynb", "RECORDS =", "scene, detector = plaza(", "score_explorer(detector", shorter={"plaza(train_clips=1": "plaza(train_clips=0, test_clips=4"})
     lesson.run_all()
     scores = Shown(lesson, lesson.cell("score_explorer(detector"))
     assert scores.nameless() == []

@@ -10,7 +10,7 @@ import torch
 for module in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"): pytest.importorskip(module, reason="the extra deploy is not installed: pip install -e '.[deploy]'")
 import onnx, openvino
 
-from conftest import FRAMES, TINY, call, write_dataset
+from conftest import FRAMES, TINY, call, traced, write_dataset
 from ddl_nb.data import Clip
 from ddl_nb.detector import CALIBRATION, Detector, _windows
 
@@ -43,10 +43,6 @@ def other_weights(file, changed):
     largest = max(model.graph.initializer, key=lambda a: a.ByteSize())
     largest.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(largest) * np.float32(1.1), largest.name))
     onnx.save(model, changed)
-
-def traced(file, patch):
-    "Have PyTorch's exporter give this file at once: tracing takes ten seconds and is the same each time."
-    patch.setattr(torch.onnx, "export", lambda model, clip, path, **_: shutil.copy(file, path))
 
 @pytest.fixture(scope="module")
 def deployed(dataset, tmp_path_factory):
