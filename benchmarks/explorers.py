@@ -2,7 +2,7 @@
 
 In the kernel: from a control's new value to the new JPEG, and the same with every figure drawn anew by matplotlib and sent as PNG, in turns
 on the same values. In the browser, where Chromium is installed: from the pressed key to the new picture on the page, JupyterLab and all.
-Writes results/explorers.json.
+All on one thread. Writes results/explorers.json and results/monitor.json.
 """
 import multiprocessing
 import sys
@@ -179,7 +179,7 @@ def monitor():
 
 
 if __name__ == "__main__":
-    started = time.perf_counter()
+    started, command = time.perf_counter(), dict(command="python benchmarks/explorers.py")
     torch.set_num_threads(1), cv2.setNumThreads(1)
     result = dict(size=SIZE, kernel_ms={name: kernel(call) for name, call in EXPLORERS.items()})
     for name, rows in result["kernel_ms"].items():
@@ -188,8 +188,9 @@ if __name__ == "__main__":
     except ImportError: print("without playwright, so without a browser")
     for name, rows in result.get("browser_ms", {}).items():
         for control, r in rows.items(): print(f"in the browser, {name} {control}: {r['median']:.1f} ms, 95 % {r['p95']:.1f}", flush=True)
-    result["monitor"] = monitor()
-    print({k: v for k, v in result["monitor"].items() if k != "cpu_seconds"})
     result["slowest_ms"] = dict(kernel=max(r["first"]["median"] for rows in result["kernel_ms"].values() for r in rows.values()),
                                 browser=max((r["median"] for rows in result.get("browser_ms", {}).values() for r in rows.values()), default=None))
-    write_json(root / "results" / "explorers.json", result | dict(run=provenance(started) | dict(command="python benchmarks/explorers.py")))
+    write_json(root / "results" / "explorers.json", result | dict(run=provenance(started) | command))
+    watched = monitor()
+    print({k: v for k, v in watched.items() if k != "cpu_seconds"})
+    write_json(root / "results" / "monitor.json", watched | dict(run=provenance(started) | command))
