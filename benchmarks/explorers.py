@@ -1,29 +1,27 @@
-"""From an event to the picture, for each explorer at 256x256, and what a monitor costs a training: python benchmarks/explorers.py.
+"""From an event to the picture, for each explorer at 256x256: python benchmarks/explorers.py.
 
 In the kernel: from a control's new value to the new JPEG, and the same with every figure drawn anew by matplotlib and sent as PNG, in turns
 on the same values. In the browser, where Chromium is installed: from the pressed key to the new picture on the page, JupyterLab and all.
-All on one thread. Writes results/explorers.json and results/monitor.json.
+All on one thread. Writes results/explorers.json.
 """
-import multiprocessing
+import os
 import sys
 import tempfile
 import time
 from itertools import cycle, islice
 from pathlib import Path
-from types import SimpleNamespace
 
+os.environ["OMP_NUM_THREADS"] = "1"                           # before torch, and for the kernel of the browser's notebook
 root = Path(__file__).parent.parent
 sys.path.insert(0, str(root / "tests"))
 import cv2
 import nbformat
 import numpy as np
-import torch
 
 from ddl_nb import explore
 from ddl_nb.ablations import provenance, write_json
-from ddl_nb.training import Settings, Trainer
 
-MOVES, PAIRS = 20, 4
+MOVES = 20
 
 
 class Redrawn:
@@ -131,56 +129,9 @@ def browser():
     return rows
 
 
-class Timed(explore.TrainingMonitor):
-    "A monitor that knows what it has cost."
-    seconds = drawings = 0
-
-    def __call__(self, trainer):
-        start = time.process_time()
-        super().__call__(trainer)
-        self.seconds += time.process_time() - start
-
-    def show(self, *drawn):
-        self.drawings += 1
-        super().show(*drawn)
-
-
-def train(watched, mine, other, results):
-    "A training that waits for its turn before each step: a machine that is faster now and slower then is so for both alike."
-    torch.set_num_threads(1), cv2.setNumThreads(1)
-    explore.time = SimpleNamespace(perf_counter=time.process_time)         # the monitor's clock stands still while the other works
-    trainer, monitor = Trainer(scene, Settings("ddl", height=128, epochs=4., seed=0)), Timed(scene.train[0]) if watched else None
-
-    def watch(trainer):
-        if monitor: monitor(trainer)
-        other.release(), mine.acquire()
-
-    mine.acquire()
-    start = time.process_time()
-    trainer.run(progress=False, watch=watch)
-    results.put((watched, time.process_time() - start, trainer.steps, monitor and (monitor.seconds, monitor.drawings)))
-    other.release()
-
-
-def monitor():
-    "Pairs of a training alone and one with a monitor, step by step in turns: the monitor's own share of the processor's time, and what the whole takes more."
-    context, seconds, shares, drawn = multiprocessing.get_context("spawn"), {"alone": [], "watched": []}, [], []
-    for k in range(PAIRS):
-        turns, results = [context.Semaphore(int(i == k % 2)) for i in range(2)], context.Queue()
-        processes = [context.Process(target=train, args=(bool(i), turns[i], turns[1 - i], results)) for i in range(2)]
-        for p in processes: p.start()
-        for watched, cpu, steps, cost in [results.get() for _ in processes]:
-            seconds["watched" if watched else "alone"].append(cpu)
-            if watched: shares.append(cost[0] / cpu), drawn.append(cost[0] / cost[1])
-        for p in processes: p.join()
-    step = np.median(seconds["alone"]) / steps
-    return dict(share=float(np.median(shares)), slowdown=float(np.median(np.divide(seconds["watched"], seconds["alone"]))) - 1, cpu_seconds=seconds, steps=steps,
-                seconds_a_drawing=float(np.median(drawn)), slowdown_if_drawn_at_each_step=float(np.median(drawn) / step))
-
-
 if __name__ == "__main__":
-    started, command = time.perf_counter(), dict(command="python benchmarks/explorers.py")
-    torch.set_num_threads(1), cv2.setNumThreads(1)
+    started = time.perf_counter()
+    cv2.setNumThreads(1)
     result = dict(size=SIZE, kernel_ms={name: kernel(call) for name, call in EXPLORERS.items()})
     for name, rows in result["kernel_ms"].items():
         for control, r in rows.items(): print(f"{name} {control}: {r['first']['median']:.1f} ms, 95 % {r['first']['p95']:.1f}; drawn anew {r['redrawn']['median']:.1f}, {r['ratio']:.1f}x", flush=True)
@@ -190,7 +141,4 @@ if __name__ == "__main__":
         for control, r in rows.items(): print(f"in the browser, {name} {control}: {r['median']:.1f} ms, 95 % {r['p95']:.1f}", flush=True)
     result["slowest_ms"] = dict(kernel=max(r["first"]["median"] for rows in result["kernel_ms"].values() for r in rows.values()),
                                 browser=max((r["median"] for rows in result.get("browser_ms", {}).values() for r in rows.values()), default=None))
-    write_json(root / "results" / "explorers.json", result | dict(run=provenance(started) | command))
-    watched = monitor()
-    print({k: v for k, v in watched.items() if k != "cpu_seconds"})
-    write_json(root / "results" / "monitor.json", watched | dict(run=provenance(started) | command))
+    write_json(root / "results" / "explorers.json", result | dict(run=provenance(started) | dict(command="python benchmarks/explorers.py")))

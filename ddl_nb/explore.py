@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from fastcore.basics import patch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -61,24 +62,28 @@ class Board:
         x, y = int(box.x0 + (box.width - size[0]) / 2), int(len(self.pixels) - box.y1 + (box.height - size[1]) / 2)
         self.pixels[y:y + size[1], x:x + size[0]] = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA).reshape(size[1], size[0], -1)
 
-    def line(self, ax, x=None, y=None, colour=(0, 0, 0)):
-        "A vertical line at `x`, or a horizontal one at `y`."
-        (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
-        ends = ((x, y0), (x, y1)) if y is None else ((x0, y), (x1, y))
-        cv2.line(self.pixels, *(self.at(ax, *e) for e in ends), colour, 1)
+# %% ../nbs/13_explore.ipynb #62f413ab
+@patch
+def line(self: Board, ax, x=None, y=None, colour=(0, 0, 0)):
+    "A vertical line at `x`, or a horizontal one at `y`."
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    ends = ((x, y0), (x, y1)) if y is None else ((x0, y), (x1, y))
+    cv2.line(self.pixels, *(self.at(ax, *e) for e in ends), colour, 1)
 
-    def curve(self, ax, x, y, colour, dash=(1, 0)):
-        "A polyline, clipped to the axes' height; `dash` is how far it is drawn and left out in turn, in pixels."
-        points = ax.transData.transform(np.c_[x, np.clip(y, *ax.get_ylim())])
-        points[:, 1] = len(self.pixels) - points[:, 1]
-        along, on = np.r_[0, np.hypot(*np.diff(points, axis=0).T).cumsum()], dash[0] or 1
-        for start in np.arange(0, along[-1], sum(dash)) if dash[1] else (0,):
-            end = min(start + on, along[-1]) if dash[1] else along[-1]
-            at = np.r_[start, along[(along > start) & (along < end)], end]
-            cv2.polylines(self.pixels, [np.stack([np.interp(at, along, p) for p in points.T], 1).round().astype(np.int32)], False, colour, 2, cv2.LINE_AA)
+@patch
+def curve(self: Board, ax, x, y, colour, dash=(1, 0)):
+    "A polyline, clipped to the axes' height; `dash` is how far it is drawn and left out in turn, in pixels."
+    points = ax.transData.transform(np.c_[x, np.clip(y, *ax.get_ylim())])
+    points[:, 1] = len(self.pixels) - points[:, 1]
+    along, on = np.r_[0, np.hypot(*np.diff(points, axis=0).T).cumsum()], dash[0] or 1
+    for start in np.arange(0, along[-1], sum(dash)) if dash[1] else (0,):
+        end = min(start + on, along[-1]) if dash[1] else along[-1]
+        at = np.r_[start, along[(along > start) & (along < end)], end]
+        cv2.polylines(self.pixels, [np.stack([np.interp(at, along, p) for p in points.T], 1).round().astype(np.int32)], False, colour, 2, cv2.LINE_AA)
 
-    def point(self, ax, x, y, colour=RED):
-        cv2.circle(self.pixels, self.at(ax, x, y), 5, colour, -1, cv2.LINE_AA)
+@patch
+def point(self: Board, ax, x, y, colour=RED):
+    cv2.circle(self.pixels, self.at(ax, x, y), 5, colour, -1, cv2.LINE_AA)
 
 # %% ../nbs/13_explore.ipynb #7d641a6e
 class _Picture(widgets.Image):
@@ -131,16 +136,6 @@ class Explorer(widgets.VBox):
             self._next(self.pictures)
         except DDLError as e: self.note.value = str(e)
 
-    def _next(self, pictures):
-        if pictures is not self.pictures or not (drawn := next(pictures, None)): return
-        self.show(*drawn)
-        try: asyncio.get_running_loop().call_soon(self._next, pictures)
-        except RuntimeError: self.finish()                    # no kernel, nobody who could move a control meanwhile
-
-    def finish(self):
-        "Show what is still to come, now."
-        for drawn in self.pictures: self.show(*drawn)
-
     def show(self, picture, text):
         "Swap picture and sentence in place."
         self.picture = picture
@@ -151,6 +146,19 @@ class Explorer(widgets.VBox):
         self.finish()                                         # what is saved is whole
         bundle = super()._repr_mimebundle_(**kwargs)
         return bundle | {"image/png": encode(self.picture, ".png"), "text/plain": self.note.value}
+
+# %% ../nbs/13_explore.ipynb #07e544de
+@patch
+def _next(self: Explorer, pictures):
+    if pictures is not self.pictures or not (drawn := next(pictures, None)): return
+    self.show(*drawn)
+    try: asyncio.get_running_loop().call_soon(self._next, pictures)
+    except RuntimeError: self.finish()                    # no kernel, nobody who could move a control meanwhile
+
+@patch
+def finish(self: Explorer):
+    "Show what is still to come, now."
+    for drawn in self.pictures: self.show(*drawn)
 
 def encode(picture,  # uint8 (H, W, 3), red first
            ending):  # ".jpg" or ".png"

@@ -74,20 +74,20 @@ def draw(canvas, camera, figures):
     """Draw figures, (parts, label) each, one over the other, on a canvas (2H, 2W, 4), of each figure its far parts first, and label them.
     Returns the boxes around them (figures, 4): x1, y1, x2, y2 in pixels."""
     parts = [part for parts, _ in figures for part in parts]
-    labels, figure = (np.repeat(x, [len(parts) for parts, _ in figures]) for x in ([label for _, label in figures], range(len(figures))))
+    sizes = [len(parts) for parts, _ in figures]
     spheres, starts, ends = flat(parts)
     first, last = spheres[starts], spheres[np.subtract(ends, 1)]
     steep = np.tan(np.radians(camera.pitch))  # what is high is nearer to a camera that looks down
-    order = np.lexsort((steep*(first[:, 2] + last[:, 2]) - first[:, 1] - last[:, 1], figure)).tolist()
+    order = np.lexsort((steep*(first[:, 2] + last[:, 2]) - first[:, 1] - last[:, 1], np.repeat(range(len(figures)), sizes))).tolist()
     centre, scale = camera.project(spheres[:, :3])
     radius = (spheres[:, 3]*scale)[:, None]
     rims, middles = (hulls(centre[:, None] + radius[:, None]*disc, starts, ends, OVERSAMPLE) for disc in (CIRCLE, LIT))
-    bright = np.column_stack([[colour for colour, _ in parts], labels])
+    bright = np.column_stack([[colour for colour, _ in parts], np.repeat([label for _, label in figures], sizes)])
     dark, bright = (bright*DIM).tolist(), bright.tolist()
     for i in order:
         cv2.fillConvexPoly(canvas, rims[i], dark[i], cv2.LINE_8, 4)
         cv2.fillConvexPoly(canvas, middles[i], bright[i], cv2.LINE_8, 4)
-    begin = np.array(starts)[np.searchsorted(figure, range(len(figures)))]
+    begin = np.take(starts, np.cumsum([0, *sizes[:-1]]))      # each figure's first sphere
     return np.hstack([np.minimum.reduceat(centre - radius, begin), np.maximum.reduceat(centre + radius, begin)])
 
 # %% ../nbs/02_plaza.ipynb #ca58f689

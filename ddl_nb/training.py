@@ -250,26 +250,31 @@ class Trainer:
         self.average = AveragedModel(self.module.model)
         if state: self.average.load_state_dict(state["average"])
 
-    def _same_settings(self, saved):
-        for name, value in asdict(self.settings).items():
-            then = saved.get(name, getattr(Settings, name))             # a setting that did not exist then had its default
-            if then != value: raise DDLError(f"{self.out}/checkpoint.pt was made with {name} = {then}, not {value}; resume with the same settings")
+# %% ../nbs/07_training.ipynb #17c2a211
+@patch
+def _same_settings(self: Trainer, saved):
+    for name, value in asdict(self.settings).items():
+        then = saved.get(name, getattr(Settings, name))             # a setting that did not exist then had its default
+        if then != value: raise DDLError(f"{self.out}/checkpoint.pt was made with {name} = {then}, not {value}; resume with the same settings")
 
-    def _same_architecture(self, theirs):
-        for name in ARCHITECTURE:
-            mine, its = getattr(self.settings, name), getattr(theirs, name)
-            if mine != its: raise DDLError(f"{self.settings.start}: training goes on with the same network only, and its {name} is {its}, not {mine}")
+@patch
+def _same_architecture(self: Trainer, theirs):
+    for name in ARCHITECTURE:
+        mine, its = getattr(self.settings, name), getattr(theirs, name)
+        if mine != its: raise DDLError(f"{self.settings.start}: training goes on with the same network only, and its {name} is {its}, not {mine}")
 
-    def _inherited(self, start):
-        if start is None or start.ignore is None: return None
-        if start.ignore.shape != self.size: raise DDLError(f"{self.settings.start}: it ignores a region of its {start.ignore.shape[0]}x{start.ignore.shape[1]} frames, these will be {self.size[0]}x{self.size[1]}; say what to ignore here with --ignore")
-        return start.ignore
+@patch
+def _inherited(self: Trainer, start):
+    if start is None or start.ignore is None: return None
+    if start.ignore.shape != self.size: raise DDLError(f"{self.settings.start}: it ignores a region of its {start.ignore.shape[0]}x{start.ignore.shape[1]} frames, these will be {self.size[0]}x{self.size[1]}; say what to ignore here with --ignore")
+    return start.ignore
 
-    def _count_steps(self):
-        s = self.settings
-        if s.minutes: return steps_in(s.minutes, self.ddl, self.data, s.batch, self.accelerator.device)
-        targets = sum(len(f) - self.ddl.model.window + 1 for f in self.data.frames)
-        return max(1, round(s.epochs * targets / (s.batch * (self.data.n - self.data.window + 1) * self.accelerator.num_processes)))
+@patch
+def _count_steps(self: Trainer):
+    s = self.settings
+    if s.minutes: return steps_in(s.minutes, self.ddl, self.data, s.batch, self.accelerator.device)
+    targets = sum(len(f) - self.ddl.model.window + 1 for f in self.data.frames)
+    return max(1, round(s.epochs * targets / (s.batch * (self.data.n - self.data.window + 1) * self.accelerator.num_processes)))
 
 # %% ../nbs/07_training.ipynb #7bd0d521
 @patch(as_prop=True)
