@@ -5,23 +5,25 @@
 # %% auto #0
 __all__ = ['OVERSAMPLE', 'CIRCLE', 'LIT', 'DIM', 'SUN', 'JACKETS', 'TROUSERS', 'SKIN', 'HAIR', 'BRIGHT', 'WHITE', 'BLACK', 'FPS',
            'LANES', 'FACADE', 'ANOMALIES', 'PLAN', 'WIDE', 'DENSITY', 'SCREEN', 'FOUNTAIN', 'POSTERS', 'Actor',
-           'PHOTON_NOISE', 'READ_NOISE', 'Camera', 'part', 'chain', 'flat', 'hulls', 'draw', 'place', 'box',
+           'PHOTON_NOISE', 'READ_NOISE', 'KEPT', 'Camera', 'part', 'chain', 'flat', 'hulls', 'draw', 'place', 'box',
            'cast_shadows', 'footfall', 'shift', 'bend', 'leg', 'upper_body', 'person', 'walker', 'wheel', 'cyclist',
            'cart', 'tumbling', 'along', 'passers', 'crossing', 'runner', 'bag', 'debris', 'flash', 'blotches', 'paving',
            'facade', 'warp', 'tree', 'poster', 'backdrops', 'programme', 'fountain', 'shine', 'shoot', 'expose', 'film',
-           'plaza']
+           'film_clip', 'kept_clip', 'plaza']
 
 # %% ../nbs/02_plaza.ipynb #c2a8c88e
 import math
 from collections import namedtuple
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 import pandas as pd
 
-from .data import Clip, DDLError, Scene
+from .data import Clip, DDLError, Scene, cache_dir
 
 # %% ../nbs/02_plaza.ipynb #fc92e291
 @dataclass(frozen=True)
@@ -400,7 +402,7 @@ def expose(canvas, light, noise):
     return cv2.convertScaleAbs(np.maximum(picture, 0)), labels[::OVERSAMPLE, ::OVERSAMPLE]
 
 def film(camera, stage, actors, frames, rng):
-    "One clip: pictures (n, H, W, 3), masks (n, H, W), and rows (frame, x1, y1, x2, y2, track, kind) of everyone in the picture."
+    "One clip: pictures (n, H, W, 3), masks (n, H, W), and a table (frame, x1, y1, x2, y2, track, kind) of everyone in the picture."
     (h, w), shown, drift, rows = camera.size, programme(rng, frames), rng.uniform(0, 2*np.pi), []
     y, x = np.mgrid[-1:1:h*1j, -1:1:w*1j]
     lens = np.repeat(np.float32(1.13*(1 - .14*(x**2 + y**2) - .05*x))[..., None], 3, axis=2)
@@ -413,33 +415,57 @@ def film(camera, stage, actors, frames, rng):
         for actor, box_ in boxes:
             x1, y1, x2, y2 = np.clip(np.rint(np.add(box_, (-1, -1, 1, 1))), 0, (w, h, w, h)).astype(int)
             if actor.kind and x1 < x2 and y1 < y2: rows.append((t, x1, y1, x2, y2, actor.track, actor.kind))
-    return pictures, masks, rows
+    return pictures, masks, pd.DataFrame(rows, columns="frame x1 y1 x2 y2 track kind".split())
 
 # %% ../nbs/02_plaza.ipynb #4671ccc9
+@lru_cache(maxsize=1)
+def _stage(seed, size): return backdrops(Camera(size), np.random.default_rng([seed, 0]))
+
+def film_clip(seed, role, number, kinds, frames, size):
+    "A clip of the scene, with the anomalies of `kinds`: what `film` returns."
+    key, camera = [seed, 1 + (role == "test"), number], Camera(size)
+    rng = np.random.default_rng(key)
+    actors = [Actor(pose, "walker", track) for track, pose in enumerate(passers(rng, camera, frames))]
+    for k, kind in enumerate(kinds, 1):
+        early, make = ANOMALIES[kind]
+        actors.append(Actor(make(rng, camera, int(frames*(early + rng.uniform(-.05, .05)))), kind, len(actors), k))
+    return film(camera, _stage(seed, size), actors + [Actor(partial(fountain, key))], frames, rng)
+
+
+# %% ../nbs/02_plaza.ipynb #c07d2b94
+KEPT = "2G"  # of rendered clips
+
+def _film_clip(version, *clip): return film_clip(*clip)
+
+def kept_clip(*clip):
+    "`film_clip`, from the cache directory if it has been rendered before."
+    file = Path(film_clip.__code__.co_filename)
+    if not file.is_file(): return film_clip(*clip)                         # in a notebook
+    memory = joblib.Memory(cache_dir()/"plaza", verbose=0)
+    result = memory.cache(_film_clip)(joblib.hash((file.read_bytes(), np.__version__, cv2.__version__)), *clip)
+    memory.reduce_size(KEPT)
+    return result
+
+
+# %% ../nbs/02_plaza.ipynb #5d1e77a0
 def plaza(seed=0,            # same seed, same bytes
           train_clips=6,     # clips with normal behaviour only: how many, or which, as range(6, 9)
           test_clips=8,      # clips with anomalies, in the same way; the third has none, the ninth has two, then it starts over
           frames=120,        # of every clip, 25 a second
           size=(240, 360)):  # height, width in pixels
-    "The built-in `Scene`, with labels, masks (value k: the clip's k-th anomaly), kinds, and true boxes of everybody, rendered now."
+    "The built-in `Scene`, with labels, masks (value k: the clip's k-th anomaly), kinds, and true boxes of everybody, rendered if it is not in the cache."
     train, test = (range(c) if isinstance(c, int) and c >= 0 else c for c in (train_clips, test_clips))
     if min(size) < 32 or frames < 1 or isinstance(train, int) or isinstance(test, int):
         raise DDLError(f"plaza: size {size}, {frames} frames, {train_clips} + {test_clips} clips; needs at least 32x32 pixels, 1 frame, 0 clips")
-    camera, scene, rows = Camera(tuple(size)), Scene("plaza"), []
-    stage = backdrops(camera, np.random.default_rng([seed, 0]))
+    scene, tables = Scene("plaza"), {}
     for role, i in [("train", i) for i in train] + [("test", i) for i in test]:
-        name, key = f"{role}{i + 1:02d}", [seed, 1 + (role == "test"), i]
-        rng, kinds = np.random.default_rng(key), PLAN[i % len(PLAN)] if role == "test" else ()
-        actors = [Actor(pose, "walker", track) for track, pose in enumerate(passers(rng, camera, frames))]
-        for k, kind in enumerate(kinds, 1):
-            early, make = ANOMALIES[kind]
-            actors.append(Actor(make(rng, camera, int(frames*(early + rng.uniform(-.05, .05)))), kind, len(actors), k))
-        pictures, masks, found = film(camera, stage, actors + [Actor(partial(fountain, key))], frames, rng)
-        rows += [(name, *row) for row in found]
+        name, kinds = f"{role}{i + 1:02d}", PLAN[i % len(PLAN)] if role == "test" else ()
+        pictures, masks, tables[name] = kept_clip(seed, role, i, kinds, frames, tuple(size))
         getattr(scene, role).append(Clip(pictures, name=name, fps=FPS))
         if role == "train": continue
         when = [(kind, np.flatnonzero((masks == k).any((1, 2)))) for k, kind in enumerate(kinds, 1)]
         scene.masks[name], scene.labels[name] = Clip(masks, name=name, fps=FPS), (masks > 0).any((1, 2)).astype(int)
         scene.kinds[name] = [(kind, int(t[0]), int(t[-1])) for kind, t in when if len(t)]
-    scene.objects = pd.DataFrame(rows, columns="clip frame x1 y1 x2 y2 track kind".split())
+    if tables: scene.objects = pd.concat(tables, names=["clip"]).reset_index("clip").reset_index(drop=True)
     return scene
+

@@ -71,8 +71,11 @@ def write_dataset(root, train=2, test=2, n=FRAMES):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    "Decoded frames go to a folder of this test run, never to the user's cache."
-    os.environ["DDL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    "Decoded frames go to a folder of this test run, never to the user's cache. Only the built-in scene's clips, which are the same everywhere, are shared with it."
+    here, shared = tmp_path_factory.mktemp("cache"), ddl_nb.data.cache_dir()/"plaza"
+    shared.mkdir(parents=True, exist_ok=True)
+    (here/"plaza").symlink_to(shared, target_is_directory=True)
+    os.environ["DDL_CACHE"] = str(here)
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory): return write_dataset(tmp_path_factory.mktemp("data")/"square")
