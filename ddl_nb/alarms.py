@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from scipy.stats import beta, binom
+from scipy.special import bdtrc, betaincinv
 
 from .data import DDLError, write_file
 from .detector import Detector
@@ -96,7 +96,7 @@ def level_for(scores,    # list of (n,) smoothed scores of normal clips, not tra
         needed = math.ceil(1 / alpha - 1) * size / fps
         raise DDLError(f"{per_hour:g} false alarms an hour cannot be promised from {time_text(len(line) / fps)} of normal footage: at least {time_text(needed)} are needed; give more, or allow more alarms")
     level = np.sort(line[:n * size].reshape(n, size).max(axis=1))[k - 1]
-    low, high = -np.log1p(-beta.ppf((.025, .975), n + 1 - k, k)) * 3600 / seconds
+    low, high = -np.log1p(-betaincinv(n + 1 - k, k, (.025, .975))) * 3600 / seconds
     return Promise(float(level), per_hour, float(low), float(high), n)
 
 def rate_text(rate): return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
@@ -190,7 +190,7 @@ class Drift:
                  fps):   # frames a second of the scores that will come
         self.low, self.high, self.known = usual
         self.size, self.piece, self.outside, self.told = max(1, round(PIECE_SECONDS * fps)), [], deque(maxlen=PIECES), False
-        self.chance = float(binom.sf(OUTSIDE - 1, PIECES, 2 / (self.known + 1)))
+        self.chance = float(bdtrc(OUTSIDE - 1, PIECES, 2 / (self.known + 1)))
 
     def push(self, score):
         "What to tell the user, or None."

@@ -21,7 +21,6 @@ os.environ.setdefault("MPLBACKEND", "agg")     # a terminal may have no screen
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 import typer
 
@@ -415,6 +414,7 @@ def show_run(scene, detector, out, clip):  # a `Scene`, a `Detector`, a folder, 
 
 def plot_training(histories, path):  # name -> table as in training.csv, a png file
     "Reconstruction loss, distinction loss and anomaly weight over the steps; a regime without distinction has only the first."
+    import seaborn as sns                                      # here, for it takes a second and no other command draws with it
     fig, axes = plt.subplots(1, 3, figsize=(10, 2.6), dpi=90)
     for (name, history), colour in zip(histories.items(), sns.color_palette("colorblind")):
         columns = ["recon", "dist", "anomaly_weight"] if history.dist.any() else ["recon"]

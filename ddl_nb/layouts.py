@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.io import loadmat
 
 from .data import IMAGES, VIDEOS, Clip, DDLError, Scene, find_data, listing, natural_key
 
@@ -102,6 +101,7 @@ def read_npy(file, **kwargs):  # a .npy file; kwargs are np.load's
 
 def read_mat(file, key):  # a MATLAB file, and the variable wanted
     "The cells of a cell array as a list of arrays. Needs MATLAB's v5 to v7 format."
+    from scipy.io import loadmat                              # here, for few datasets have such files
     try: content = loadmat(file, variable_names=[key])
     except NotImplementedError: raise DDLError(f"{file}: saved in MATLAB's v7.3 format, which is not read here; save it again with save(..., '-v7')") from None
     except Exception as e: raise DDLError(f"{file}: not a readable MATLAB file ({e})".replace("\n", " ")) from None   # a damaged file raises half a dozen kinds

@@ -14,10 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import supervision as sv
 import torch
 from fastcore.basics import patch
-from trackers import OCSORTTracker
 
 from .data import DDLError, cached, check_window, find_data, read_image, to_channels
 
@@ -145,6 +143,8 @@ def mostly_ignored(objects,  # table of objects in source pixels
 def track_objects(objects,   # table of objects
                   steps={}): # clip's name -> from one of its frames to the next, where that is not 1
     "The same table with a column `track`: boxes with one number within a clip are one object. Given tracks are kept."
+    import supervision as sv                                   # here, for the two take longer to import than NumPy and pandas, and most commands track nothing
+    from trackers import OCSORTTracker
     if "track" in objects and objects["track"].notna().all(): return objects.drop_duplicates(["clip", "frame", "track"])   # one box a frame
     parts = [objects.assign(track=0).iloc[:0]]
     for name, rows in objects.groupby("clip", sort=False):

@@ -186,7 +186,7 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("15_alarms", "not self.low <= median <= self.high", "not median <= self.high", "test_close(Drift([0, 1, 16], 1).chance"),
     ("15_alarms", "[shape[1] / size[1], shape[0] / size[0]] * 2", "[shape[0] / size[0], shape[1] / size[1]] * 2", "# 1.5 to 4.5, outward"),
     ("15_alarms", 'hits["events"] - hits["right"]', 'hits["events"]', "test_eq(alarm_report({}, scores"),
-    ("15_alarms", "binom.sf(OUTSIDE - 1", "binom.sf(OUTSIDE", "test_close(Drift([0, 1, 16], 1).chance"),
+    ("15_alarms", "bdtrc(OUTSIDE - 1", "bdtrc(OUTSIDE", "test_close(Drift([0, 1, 16], 1).chance"),
     ("15_alarms", "if self.told or self.chance > CHANCE", "if self.chance > CHANCE", "test_close(Drift([0, 1, 16], 1).chance"),   # said again and again
     ("15_alarms", "return np.median(whole.reshape(-1, size), axis=1)", "return np.mean(whole.reshape(-1, size), axis=1)", "test_close(Drift([0, 1, 16], 1).chance"),
     ("15_alarms", "math.ceil(x2), math.ceil(y2)", "math.floor(x2), math.floor(y2)", "# 1.5 to 4.5, outward"),
