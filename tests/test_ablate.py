@@ -77,7 +77,8 @@ def test_a_killed_run_goes_on(grid, tmp_path):
     process = spawn("ablate", grid(4, text=TWO_RUNS), "--out", tmp_path/"out", "--jobs", 1)
     while process.poll() is None and not (tmp_path/"out"/"runs"/"recon-seed0"/"checkpoint.pt").exists(): time.sleep(.02)
     process.kill(); finish(process)
-    call("ablate", grid(4, text=TWO_RUNS), "--out", tmp_path/"out", "--jobs", 2).works()
+    assert not (tmp_path/"out"/"runs"/"recon-seed0"/"record.json").exists()
+    call("ablate", grid(4, text=TWO_RUNS), "--out", tmp_path/"out", "--jobs", 1).works()
     assert list(table(tmp_path/"out").index) == NAMES[:2]
 
 
@@ -119,6 +120,8 @@ def test_footage_in_the_data_folder(dataset, grid, tmp_path, monkeypatch):
 @pytest.mark.parametrize("backend", ["ray", "dask"])
 def test_on_a_local_cluster_of_two_workers(backend, grid, one_by_one, tmp_path):
     if not importlib.util.find_spec({"ray": "ray", "dask": "distributed"}[backend]): pytest.skip(f"{backend} is not installed: pip install 'ddl_nb[cluster]'")
-    result = run("ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend, "--jobs", 2, "--backend", backend, env=os.environ | {"RAY_ADDRESS": "local"})
+    for _ in range(3):
+        result = run("ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend, "--jobs", 2, "--backend", backend, env=os.environ | {"RAY_ADDRESS": "local"})
+        if "timed out during startup" not in result.err: break          # Ray gives its own processes 30 s, which may not do where others compute
     assert result.code == 0, result
     pd.testing.assert_frame_equal(table(tmp_path/backend), table(one_by_one).loc[NAMES[:2]])

@@ -80,7 +80,7 @@ def test_kill_9_twice_and_resume(whole, dataset, tmp_path):
     process.kill(); finish(process)
     second, planned = steps(tmp_path)
     assert first + 5 <= second < planned and not (tmp_path/"model.safetensors").exists()
-    run("fit", dataset, "--out", tmp_path, *LONGER, "--resume").works()
+    call("fit", dataset, "--out", tmp_path, *LONGER, "--resume").works()
     assert same_model(tmp_path, whole)
     end = torch.load(tmp_path/"checkpoint.pt", weights_only=True)
     assert end["history"][:first] == saved                   # times included, so these steps were not done again

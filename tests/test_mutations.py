@@ -180,7 +180,7 @@ MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
     ("15_alarms", "k = math.ceil((n + 1) * (1 - alpha))", "k = math.floor((n + 1) * (1 - alpha))", "# 31 blocks of 360 s"),
     ("15_alarms", "reshape(n, size).max(axis=1)", "reshape(n, size).mean(axis=1)", "# 31 blocks of 360 s"),
     ("15_alarms", "if k > n:", "if k > n + 1:", "# 31 blocks of 360 s"),
-    ("15_alarms", "n + 1 - k, k)) * 3600", "k, n + 1 - k)) * 3600", "rates, inside = zip"),
+    ("15_alarms", "betaincinv(n + 1 - k, k,", "betaincinv(k, n + 1 - k,", "rates, inside = zip"),
     ("15_alarms", "runs(np.asarray(y) > 0)", "runs(np.asarray(y) >= 0)", "test_eq(match_events({}, {"),
     ("15_alarms", "matched + int(meets.any(axis=0).sum())", "matched + int(meets.sum())", "test_eq(match_events({}, {"),
     ("15_alarms", "not self.low <= median <= self.high", "not median <= self.high", "test_close(Drift([0, 1, 16], 1).chance"),
