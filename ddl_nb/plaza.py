@@ -12,7 +12,7 @@ __all__ = ['OVERSAMPLE', 'CIRCLE', 'LIT', 'DIM', 'SUN', 'JACKETS', 'TROUSERS', '
            'film_clip', 'kept_clip', 'plaza']
 
 # %% ../nbs/02_plaza.ipynb #c2a8c88e
-import math
+import math, warnings
 from collections import namedtuple
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -441,10 +441,14 @@ def kept_clip(*clip):
     "`film_clip`, from the cache directory if it has been rendered before."
     file = Path(film_clip.__code__.co_filename)
     if not file.is_file(): return film_clip(*clip)                         # in a notebook
-    memory = joblib.Memory(cache_dir()/"plaza", verbose=0)
-    result = memory.cache(_film_clip)(joblib.hash((file.read_bytes(), np.__version__, cv2.__version__)), *clip)
-    memory.reduce_size(KEPT)
-    return result
+    try:
+        memory = joblib.Memory(cache_dir()/"plaza", verbose=0)
+        result = memory.cache(_film_clip)(joblib.hash((file.read_bytes(), np.__version__, cv2.__version__)), *clip)
+        memory.reduce_size(KEPT)
+        return result
+    except OSError as e:
+        warnings.warn(f"{cache_dir()}: cannot keep rendered clips there ({e.strerror}); make room, or set DDL_CACHE to another folder")
+        return film_clip(*clip)
 
 
 # %% ../nbs/02_plaza.ipynb #5d1e77a0

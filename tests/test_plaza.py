@@ -51,9 +51,16 @@ def test_a_damaged_clip_is_rendered_again(kept, rendered, caplog):
     same(plaza(**SMALL), first)
     assert len(rendered) == 3 and "Exception while loading results" in caplog.text
 
-def test_no_room_to_keep_it(small_disk, rendered, monkeypatch):
+@pytest.mark.parametrize("free", [0, 10_000])
+def test_no_room_to_keep_it(free, small_disk, rendered, monkeypatch):
     place, fill = small_disk
-    fill(10_000)
+    fill(free)
     monkeypatch.setenv("DDL_CACHE", str(place/"cache"))
     with pytest.warns(Warning, match="No space left"): same(plaza(**SMALL), plaza(**SMALL))
+    assert len(rendered) == 6
+
+def test_no_place_to_keep_it(rendered, tmp_path, monkeypatch):
+    (tmp_path/"file").touch()
+    monkeypatch.setenv("DDL_CACHE", str(tmp_path/"file"/"cache"))
+    with pytest.warns(Warning, match="Not a directory"): same(plaza(**SMALL), plaza(**SMALL))
     assert len(rendered) == 6
