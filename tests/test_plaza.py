@@ -44,12 +44,12 @@ def test_a_changed_renderer_renders_again(kept, rendered, monkeypatch):
     plaza(**SMALL)
     assert len(rendered) == 3
 
-def test_a_damaged_clip_is_rendered_again(kept, rendered, caplog):
+def test_a_damaged_clip_is_rendered_again(kept, rendered):
     first = plaza(**SMALL)
     for file in kept.rglob("output.pkl"): file.write_bytes(file.read_bytes()[:1000])
     rendered.clear()
     same(plaza(**SMALL), first)
-    assert len(rendered) == 3 and "Exception while loading results" in caplog.text
+    assert len(rendered) == 3
 
 @pytest.mark.parametrize("free", [0, 10_000])
 def test_no_room_to_keep_it(free, small_disk, rendered, monkeypatch):
