@@ -120,8 +120,9 @@ def test_footage_in_the_data_folder(dataset, grid, tmp_path, monkeypatch):
 @pytest.mark.parametrize("backend", ["ray", "dask"])
 def test_on_a_local_cluster_of_two_workers(backend, grid, one_by_one, tmp_path):
     if not importlib.util.find_spec({"ray": "ray", "dask": "distributed"}[backend]): pytest.skip(f"{backend} is not installed: pip install 'ddl_nb[cluster]'")
+    light = {"RAY_ADDRESS": "local", "RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
     for _ in range(3):
-        result = run("ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend, "--jobs", 2, "--backend", backend, env=os.environ | {"RAY_ADDRESS": "local"})
+        result = run("ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend, "--jobs", 2, "--backend", backend, env=os.environ | light)
         if "timed out during startup" not in result.err: break          # Ray gives its own processes 30 s, which may not do where others compute
     assert result.code == 0, result
     pd.testing.assert_frame_equal(table(tmp_path/backend), table(one_by_one).loc[NAMES[:2]])
