@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from process import Process
+
 FRAMES, HEIGHT, WIDTH = 40, 64, 96
 ANOMALY = (15, 25)                                    # first and last frame, both anomalous
 TINY = ["--height", "32", "--latent", "8", "--epochs", "0.3"]
@@ -178,11 +180,11 @@ def call(*args):
         for f in (out, err): f.seek(0); texts.append(f.read())
     return Result(list(map(str, args)), code, *texts)
 
-COMMAND = [sys.executable, "-c", "from ddl_nb.cli import main; main()"]
+COMMAND = Path(sys.executable).parent/"ddl"           # as it is installed
 
-def spawn(*args, command=COMMAND, **kwargs):
+def spawn(*args, **kwargs):
     "ddl as a process that has been started."
-    return subprocess.Popen([*command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+    return Process(list(map(str, args)), **kwargs)
 
 def finish(process):
     out, err = process.communicate()
@@ -198,9 +200,9 @@ def traced(file, patch):
 
 @pytest.fixture(scope="session")
 def trained(dataset, tmp_path_factory):
-    "The folder of a tiny model of `dataset`, by the installed command."
+    "The folder of a tiny model of `dataset`."
     out = tmp_path_factory.mktemp("trained")
-    run("fit", dataset, "--out", out, *TINY, command=[Path(sys.executable).parent/"ddl"]).works()
+    run("fit", dataset, "--out", out, *TINY).works()
     return out
 
 @pytest.fixture(scope="session")

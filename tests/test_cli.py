@@ -1,12 +1,12 @@
 """The commands, end to end, on tiny footage in every form they take."""
-import json, os
+import json, os, subprocess
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import FRAMES, HEIGHT, TINY, WIDTH, call, footage, run, truth, write_images, write_movie
+from conftest import COMMAND, FRAMES, HEIGHT, TINY, WIDTH, call, footage, run, truth, write_images, write_movie
 
 def movie_size(path):
     capture, n = cv2.VideoCapture(str(path)), 0
@@ -59,7 +59,7 @@ def test_scores_are_the_largest_patch_of_the_maps(scored):
         np.testing.assert_allclose(rows.score, np.max(patches, axis=0), rtol=2e-3)
 
 def test_evaluate_writes_the_report(dataset, scored):
-    shown = run("evaluate", scored/"scores.csv", dataset).works().out
+    shown = subprocess.run([COMMAND, "evaluate", scored/"scores.csv", dataset], capture_output=True, text=True, check=True).stdout
     report = json.loads((scored/"report.json").read_text())
     for measure in ("micro", "macro"):
         for how in ("raw", "smoothed"): assert 0 <= report["frame_auc"][measure][how] <= 100

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import COMMAND, call, finish, run, spawn, write_dataset
+from conftest import call, finish, run, spawn, write_dataset
 from ddl_nb.detector import Detector
 
 LONGER = ["--height", "32", "--latent", "8", "--epochs", "4.5"]         # twenty steps
-OFTEN = [COMMAND[0], "-c", "import ddl_nb.training as t; t.CHECKPOINT_SECONDS = 0; from ddl_nb.cli import main; main()"]   # a checkpoint after every step
+OFTEN = "import ddl_nb.training as t; t.CHECKPOINT_SECONDS = 0"            # a checkpoint after every step
 
 def steps(folder):
     "How many steps have been saved, and of how many; 0, 0 before the first."
@@ -37,7 +37,7 @@ def whole(dataset, tmp_path_factory):
 def partway(dataset, tmp_path_factory):
     "A run that Ctrl-C stopped: its folder, and what the process said."
     out = tmp_path_factory.mktemp("partway")
-    process = spawn("fit", dataset, "--out", out, *LONGER, command=OFTEN)
+    process = spawn("fit", dataset, "--out", out, *LONGER, first=OFTEN)
     wait_for_step(process, out, 3)
     process.send_signal(signal.SIGINT)
     return out, finish(process)
@@ -69,13 +69,13 @@ def test_resume_of_a_finished_run_changes_nothing(whole, dataset, tmp_path):
 
 def test_kill_9_twice_and_resume(whole, dataset, tmp_path):
     "Killed in the middle, resumed, killed again, resumed: the weights of the uninterrupted run, and no step done twice."
-    process = spawn("fit", dataset, "--out", tmp_path, *LONGER, command=OFTEN)
+    process = spawn("fit", dataset, "--out", tmp_path, *LONGER, first=OFTEN)
     wait_for_step(process, tmp_path, 4)
     process.kill()
     assert finish(process).code == -signal.SIGKILL
     first = steps(tmp_path)[0]
     saved = torch.load(tmp_path/"checkpoint.pt", weights_only=True)["history"]
-    process = spawn("fit", dataset, "--out", tmp_path, *LONGER, "--resume", command=OFTEN)
+    process = spawn("fit", dataset, "--out", tmp_path, *LONGER, "--resume", first=OFTEN)
     wait_for_step(process, tmp_path, first + 5)
     process.kill(); finish(process)
     second, planned = steps(tmp_path)
@@ -134,16 +134,13 @@ def test_a_broken_scene_lets_the_one_beside_it_finish(two_scenes, tmp_path):
 
 # No room ------------------------------------------------------------------------------------------------------------
 
-def limit():
-    "No file of this process may grow beyond 4 KB: saving fails as on a full disk."
-    import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"     # no file may grow beyond 4 KB: saving fails as on a full disk
 
 def test_no_room_for_the_checkpoint(stopped, whole, dataset):
     pytest.importorskip("resource", reason="the limit on file sizes is a POSIX thing")
     before = content(stopped)
     assert len(before[Path("checkpoint.pt")]) > 4096
-    run("fit", dataset, "--out", stopped, *LONGER, "--resume", preexec_fn=limit).fails(1, stopped/"checkpoint.pt")
+    run("fit", dataset, "--out", stopped, *LONGER, "--resume", first=LIMIT).fails(1, stopped/"checkpoint.pt")
     assert content(stopped) == before                        # the checkpoint as it was, and no half-written file beside it
     call("fit", dataset, "--out", stopped, *LONGER, "--resume").works()
     assert same_model(stopped, whole)

@@ -1,5 +1,5 @@
 """A camera that does everything a camera should not: the picture breaks, freezes, changes its size, stops, refuses, dies and comes back."""
-import itertools, json, os, pty, re, signal, socket, socketserver, struct, threading, time
+import itertools, json, os, pty, re, signal, socket, socketserver, struct, subprocess, threading, time
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -273,8 +273,7 @@ def test_kill_9_in_an_event(camera, model, movie, tmp_path):
 def test_a_service_managers_stop_in_a_terminal(camera, model, tmp_path):
     "SIGTERM ends as cleanly as Ctrl-C, and a terminal has one live line."
     terminal, theirs = pty.openpty()
-    import subprocess
-    process = subprocess.Popen([*COMMAND, "watch", str(model), camera.url(), "--out", str(tmp_path)], stdout=theirs, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([COMMAND, "watch", str(model), camera.url(), "--out", str(tmp_path)], stdout=theirs, stderr=subprocess.PIPE, text=True)
     shown, live = [], re.compile(rb"\r\x1b\[K\d\d:\d\d:\d\d  score 0\.\d{4} \[[#|-]{21}\]")
     threading.Thread(target=lambda: [shown.append(os.read(terminal, 4096)) for _ in iter(int, 1)], daemon=True).start()
     wait(lambda: len(live.findall(b"".join(shown))) > 5, "a live line")
