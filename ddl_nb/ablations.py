@@ -163,7 +163,7 @@ def run_cell(scene, settings, folder, threads):  # a `Scene`, `Settings`, the ru
 def read_record(path):  # a record.json
     "A finished run's record. Anything else is a `DDLError`."
     try: return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable record; delete the run's folder, and ask for the grid again") from e
+    except (OSError, ValueError) as e: raise DDLError(f"{path}: not a readable record; delete it, and ask for the grid again") from e
 
 def collect(out, names):  # the grid's folder, its runs' names
     """From the records of the finished runs write runs.csv, one line a run, history.csv, the losses and the weight over training,
@@ -181,13 +181,15 @@ def collect(out, names):  # the grid's folder, its runs' names
 
 def reference(scene, settings, out):  # a `Scene`, `Settings`, the grid's folder
     "What every table needs beside it: floors and baselines without learning, at the size and with the channels of the runs; kept in reference.json."
-    if (out/"reference.json").exists(): return
+    labels, file = labels_of(scene), out/"reference.json"
+    about = dict(clips=list(labels), anomalous=[int(y.sum()) for y in labels.values()], normal=[int((y == 0).sum()) for y in labels.values()])
+    if file.exists():
+        if {k: read_record(file).get(k) for k in about} != about: raise DDLError(f"{file}: it was made with other footage or labels; give another --out")
+        return
     size = working_size(scene.train[0].size, settings.height, settings.width)
-    labels = labels_of(scene)
     scores = baseline_scores([c for c in scene.test if c.name in labels], size, settings.channels, background(scene.train, size, settings.channels))
     baselines = {name: dict(frame_auc=raw_and_smoothed(s, labels), won=pairs_won(s, labels)) for name, s in scores.items()}
-    write_json(out/"reference.json", dict(clips=list(labels), anomalous=[int(y.sum()) for y in labels.values()], normal=[int((y == 0).sum()) for y in labels.values()],
-                                          floors=floors(labels), baselines=baselines))
+    write_json(file, about | dict(floors=floors(labels), baselines=baselines))
 
 # %% ../nbs/11_ablations.ipynb #228719a1
 def _share(folder):

@@ -4,7 +4,7 @@ import importlib.util, json, os, shutil, signal, time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import call, finish, run, spawn
+from conftest import call, finish, run, spawn, write_dataset
 
 from ddl_nb.ablations import paired
 
@@ -93,6 +93,7 @@ def test_records_of_another_grid_are_refused(grid, one_by_one, tmp_path):
     shutil.copytree(one_by_one, tmp_path/"out")
     before = (tmp_path/"out"/"runs.csv").read_bytes()
     call("ablate", grid(.4), "--out", tmp_path/"out").fails(1, "epochs = 0.3", "--out")
+    call("ablate", grid(source=write_dataset(tmp_path/"shorter", n=30)), "--out", tmp_path/"out").fails(1, "reference.json", "other footage", "--out")
     assert (tmp_path/"out"/"runs.csv").read_bytes() == before
     (tmp_path/"out"/"runs"/"ddl-seed1"/"record.json").write_text("{cut off")
     call("ablate", grid(), "--out", tmp_path/"out").fails(1, "ddl-seed1", "not a readable record")
