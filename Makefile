@@ -8,13 +8,13 @@ export DDL_DATA := $(abspath $(or $(DDL_DATA),data))
 demo: .venv/ready
 	$(BIN)/ddl demo --out demo
 
-# One thread a process: two notebooks or tests run side by side.
+# One thread a process: two notebooks run side by side; three tests, since some of them wait.
 test: export OMP_NUM_THREADS := 1
 test: export MPLBACKEND := agg
 test: .venv/ready
 	$(BIN)/nbdev_test --n_workers 2 --timing
 	$(BIN)/python tools/check_sync.py
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest tests -q -n 3 --dist loadscope --no-loadscope-reorder
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench.py
