@@ -20,7 +20,7 @@ import torch
 from fastcore.basics import patch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from sklearn.metrics import roc_curve
 from torch import nn
 from traitlets import Unicode
@@ -352,8 +352,9 @@ class TrainingMonitor(Explorer):
         for ax, title in zip(self.axes, ("reconstruction loss", "anomaly weight $\\sigma$", "frame", "reconstruction")): ax.set_title(title, fontsize=10)
         for ax in self.axes[2:]: ax.axis("off")
         self.lines = [ax.plot([], [], lw=1)[0] for ax in self.axes[:2]]
-        self.axes[0].set(xlabel="step", yscale="log"); self.axes[0].yaxis.set_minor_formatter(NullFormatter()); self.axes[1].set(xlabel="step", ylim=(0, 1))
-        self.pictures = [ax.imshow(np.ones((2, 2, 3))) for ax in self.axes[2:]]
+        self.axes[0].set(xlabel="step", yscale="log"); self.axes[1].set(xlabel="step", ylim=(0, 1))
+        loss = self.axes[0].yaxis; loss.set_major_locator(LogLocator(subs=(1, 2, 3, 5))); loss.set_major_formatter("{x:g}"); loss.set_minor_formatter(NullFormatter())
+        self.panels = [ax.imshow(np.ones((2, 2, 3))) for ax in self.axes[2:]]
         self.figure.tight_layout()
         super().__init__(self._draw, "loss, anomaly weight and a reconstruction during training")
 
@@ -370,7 +371,7 @@ class TrainingMonitor(Explorer):
         steps, loss, weight = zip(*((h["step"], h["recon"], h["anomaly_weight"]) for h in trainer.history))
         for line, ax, values in zip(self.lines, self.axes, (loss, weight)):
             line.set_data(steps, values); ax.relim(); ax.autoscale_view(scaley=ax is self.axes[0])
-        for image, picture in zip(self.pictures, self._reconstruct(trainer)): image.set(data=picture, extent=(0, picture.shape[1], picture.shape[0], 0))
+        for image, picture in zip(self.panels, self._reconstruct(trainer)): image.set(data=picture, extent=(0, picture.shape[1], picture.shape[0], 0))
         self.show(self._draw()[0], f"step {trainer.step} of {trainer.steps}: reconstruction loss {loss[-1]:.4f}, anomaly weight {weight[-1]:.3f}")
         self.ready = time.perf_counter() + (time.perf_counter() - start) / SHARE
 

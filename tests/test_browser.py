@@ -1,6 +1,9 @@
 """Lessons in a real browser: run by a student, explorers moved by keyboard and by mouse, pages read without a kernel. tests/screenshots/ keeps what was seen."""
 import re
+from base64 import b64decode
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
@@ -138,6 +141,8 @@ def test_lesson_5_watches_a_training(notebook):
     lesson.shot("05_training_monitor", cell)
     lesson.done()
     assert 0 < step < steps and monitor.note.startswith(f"step {steps} of {steps}: ")
+    picture = cv2.imdecode(np.frombuffer(b64decode(monitor.picture()), np.uint8), cv2.IMREAD_GRAYSCALE)
+    for panel in np.array_split(picture, 4, axis=1)[2:]: assert (panel < 200).mean() > .2      # the frame, and its reconstruction
 
 
 def test_lesson_6_explores_scores(notebook):
