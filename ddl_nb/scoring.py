@@ -194,7 +194,7 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
                   cols=3):         # clips a row
     "One panel a clip. Returns the figure."
     rows = -(-len(scores) // (cols := min(cols, len(scores))))
-    fig, axes = plt.subplots(rows, cols, figsize=(3.6 * cols, 1.5 * rows + .5), sharey=True, squeeze=False, dpi=80)
+    fig, axes = plt.subplots(rows, cols, figsize=(max(7, 3.6 * cols), 1.5 * rows + .5), sharey=True, squeeze=False, dpi=80)
     for ax in axes.flat[len(scores):]: ax.axis("off")
     for ax, name in zip(axes.flat, scores):
         n = len(scores[name])
