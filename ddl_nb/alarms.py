@@ -145,6 +145,8 @@ def alarm_text(report):  # as `alarm_report` returns it
 def rate_of(clips,     # `Clip`s
             fps=None): # frames a second of those that do not say
     "The one rate of all clips. Where none is known, or several are, a `DDLError`."
+    if not clips: raise DDLError("there are no normal clips to calibrate on")
+    if fps is not None and not 0 < fps < math.inf: raise DDLError(f"frames a second must be a positive number, not {fps!r}")
     rates = {c.fps or fps for c in clips}
     if None in rates: raise DDLError(f"clip {next(c.name for c in clips if not c.fps)} does not say how many frames a second it has, and alarms are counted by the hour; give --source-fps")
     if len(rates) > 1: raise DDLError(f"the clips have different rates ({', '.join(f'{r:g}' for r in sorted(rates))} frames a second); calibrate on those of one camera and one rate")

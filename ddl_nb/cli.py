@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTEXT_SECONDS', 'SHEET', 'app', 'default', 'ClickException', 'Out', 'SOURCE_HELP', 'ENDINGS', 'PROGRAMS',
-           'DEMO_EPOCHS', 'pick_scene', 'show_clip', 'clear_events', 'score_source', 'load_detector', 'save_figure',
+           'DEMO_EPOCHS', 'pick_scene', 'show_clip', 'clear_results', 'score_source', 'load_detector', 'save_figure',
            'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse', 'fit', 'training_peaks',
            'fit_and_show', 'score', 'evaluate', 'normal_clips', 'export', 'calibrate', 'report_page', 'ablate',
            'describe_source', 'watch', 'info', 'demo_run', 'demo', 'show_run', 'plot_training', 'main']
@@ -60,18 +60,20 @@ def show_clip(detector, clip, out, record, events, video=None):  # a `Detector`,
             span = max(0, e.start - context), min(len(clip), e.end + 1 + context)
             write_video(out/"events"/f"{clip.name}-{e.start}.mp4", annotated(detector.maps(clip.part(*span)), *span), fps)
 
-def clear_events(out):  # a folder
-    "Delete the pictures and videos of the events that an earlier run listed there."
-    try: old = read_events(out/"events.csv")
-    except DDLError: return
-    for name, start in zip(old["clip"], old["start"]):
-        for file in (out/"events").glob(f"{glob.escape(name)}-{start}.*"): file.unlink()
+def clear_results(out, clips):  # a folder, the names of the clips that are scored now
+    "Delete what belongs to the scores of an earlier run there: reports, videos, maps of other clips, pictures and videos of events."
+    with contextlib.suppress(DDLError):
+        old = read_scores(out/"scores.csv")[0]
+        for file in [out/"report.html", out/"report.json", *(out/"video"/f"{name}.mp4" for name in old), *(out/"maps"/f"{name}.npy" for name in old if name not in clips)]: file.unlink(missing_ok=True)
+    with contextlib.suppress(DDLError):
+        events = read_events(out/"events.csv")
+        for name, start in zip(events["clip"], events["start"]):
+            for file in (out/"events").glob(f"{glob.escape(name)}-{start}.*"): file.unlink()
 
 # %% ../nbs/18_cli.ipynb #43d1eba9
 def score_source(model, scenes, out, video=False, maps=False):
     "Score all test clips (training clips where there are none); writes scores.csv, events.csv, contact.jpg, score.json and timeline.png. `model` is a `Detector`, a file or a folder."
     started, out, tables, found, labels, levels, rates, calibrations = time.perf_counter(), Path(out), [], [], {}, {}, {}, {}
-    clear_events(out)
     for scene in scenes:
         detector = model if isinstance(model, Detector) else load_detector(model, scenes, scene)
         drift = Drift(detector.calibration["usual"], detector.calibration["fps"]) if detector.calibration else None
@@ -79,6 +81,7 @@ def score_source(model, scenes, out, video=False, maps=False):
         for clip in scene.test or scene.train:
             kept, what = out/"maps"/f"{clip.name}.npy", video and ("clip" if scene.labels else "events")
             record = detector.score(clip, keep=kept if maps or what == "clip" else None)
+            if not tables: clear_results(out, {c.name for s in scenes for c in s.test or s.train})       # once there is something better
             table, events = pd.DataFrame({"clip": clip.name, "frame": np.arange(len(record.frames)), "score": record.frames, "smoothed": record.smoothed}), event_table(record, clip, detector)
             tables.append(table); found.append(events); rates[clip.name], levels[clip.name] = clip.fps, detector.threshold
             write_file(out/"scores.csv", pd.concat(tables).to_csv(index=False, float_format="%.8g"))
@@ -88,6 +91,8 @@ def score_source(model, scenes, out, video=False, maps=False):
             if not maps and kept.exists(): kept.unlink()       # those of an earlier run do not belong to these scores
             for message in filter(None, map(drift.push, table["score"])) if drift else (): warnings.warn(f"{clip.name}: {message}")
         labels |= scene.labels
+    for folder in ("maps", "video"):
+        with contextlib.suppress(OSError): (out/folder).rmdir()   # where nothing is left in it
     write_json(out/"score.json", dict(provenance(started), size=detector.size, channels=detector.settings.channels, scale=detector.scale, settings=vars(detector.settings),
                                       learnt=detector.learnt, levels=levels, calibration=calibrations, rates=rates))
     strongest = pd.concat(found).nlargest(SHEET, "score")
@@ -267,7 +272,9 @@ PROGRAMS = {".safetensors": "PyTorch", ".onnx": "ONNX Runtime", ".xml": "OpenVIN
 
 def normal_clips(source, name):  # a `Source`, the name of the model's scene
     "The normal clips of the model's scene; of a source with one scene, that one's."
-    return pick_scene(source, name if len(source.scenes) > 1 else None)[0].train
+    scene = pick_scene(source, name if len(source.scenes) > 1 else None)[0]
+    if not scene.train: raise DDLError(f"scene {scene.name}: there are no normal clips; they belong into train/, or into a folder of their own")
+    return scene.train
 
 @app.command()
 def export(model: Annotated[Path, typer.Argument(help="A model.safetensors, or the folder that ddl fit wrote.")],

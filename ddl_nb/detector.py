@@ -24,6 +24,7 @@ import ddl_nb
 from .data import DDLError, prepare, rate_step, to_tensor, write_file
 from .models import Folded
 from .scoring import ahead, chunks, frame_scores, heat_map, largest_patches, maps_of_chunks, repeat_edges, score_maps, smooth
+from .tracks import FINDERS
 from .training import ARCHITECTURE, Settings, Trainer
 
 # %% ../nbs/10_detector.ipynb #ad04285b
@@ -204,6 +205,7 @@ def go_on(model,       # a file, a folder or a name, for `Detector.load`
     for name in ARCHITECTURE:
         if options.get(name, theirs[name]) != theirs[name]: raise DDLError(f"{name} {options[name]}: {model} has {theirs[name]}, and training goes on with the same network only; leave {name} out, or train from scratch")
     anew = {name: getattr(Settings, name) for name in ("epochs", "minutes", "seed", "leave_out", "ignore")}       # `Trainer` asks the model itself what it ignores
+    if theirs["objects"] not in FINDERS: anew["objects"] = Settings.objects                                        # a table of objects belongs to its footage
     return Settings(**theirs | anew | dict(start=str(model), anomaly_weight=start.learnt or theirs["anomaly_weight"]) | options)
 
 # %% ../nbs/10_detector.ipynb #6e209766

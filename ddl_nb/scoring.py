@@ -194,7 +194,7 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
                   cols=3):         # clips a row
     "One panel a clip. Returns the figure."
     rows = -(-len(scores) // (cols := min(cols, len(scores))))
-    fig, axes = plt.subplots(rows, cols, figsize=(max(7, 3.6 * cols), 1.5 * rows + .5), sharey=True, squeeze=False, dpi=80)
+    fig, axes = plt.subplots(rows, cols, figsize=(max(7, 3.6 * cols), 1.5 * rows + .5), sharey=True, squeeze=False, dpi=80, layout="constrained")
     for ax in axes.flat[len(scores):]: ax.axis("off")
     for ax, name in zip(axes.flat, scores):
         n = len(scores[name])
@@ -205,6 +205,6 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
         if threshold is not None: ax.axhline(threshold, ls="--", lw=.8, color="#d55e00", label="threshold")
         ax.set_title(name, fontsize=9, pad=2); ax.margins(x=0); ax.tick_params(labelsize=7)
     handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), handles.keys(), loc="upper center", ncols=4, fontsize=8, frameon=False)
-    fig.supxlabel("frame", fontsize=9); fig.tight_layout(rect=(0, 0, 1, 1 - .3 / fig.get_figheight()))
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    fig.supxlabel("frame", fontsize=9)
     return fig

@@ -154,7 +154,7 @@ def load_checkpoint(path):  # a file from `save_checkpoint`
     "Read training state; anything else is a `DDLError`."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if "settings" not in state: raise KeyError("settings")
+        if missing := {"settings", "footage"} - set(state): raise KeyError(missing)
         return state
     except FileNotFoundError as e: raise DDLError(f"{path}: there is nothing to resume; train without --resume first") from e
     except Exception as e: raise DDLError(f"{path}: not a checkpoint of this package, or cut off; delete it and train again") from e
@@ -227,6 +227,7 @@ class Trainer:
         if state: self._same_settings(state["settings"])
         if start: self._same_architecture(start.settings)
         self.clips = leave_out(scene.train, settings.leave_out, settings.window, settings.fps)
+        if state: self._same_footage(state["footage"])
         self.size = working_size(self.clips[0].size, settings.height, settings.width)
         self.ignore = read_ignore(settings.ignore, self.clips, self.size) if settings.ignore else self._inherited(start)
         train, self.held_out = hold_out(self.clips, settings.holdout, settings.window, settings.fps)
@@ -257,6 +258,14 @@ def _same_settings(self: Trainer, saved):
         then = saved.get(name, getattr(Settings, name))             # a setting that did not exist then had its default
         if then != value: raise DDLError(f"{self.out}/checkpoint.pt was made with {name} = {then}, not {value}; resume with the same settings")
 
+@patch(as_prop=True)
+def footage(self: Trainer): return [(c.name, len(c), tuple(c.size)) for c in self.clips]
+
+@patch
+def _same_footage(self: Trainer, saved):
+    for name, n, (h, w) in sorted(set(saved) ^ set(self.footage)):
+        raise DDLError(f"{self.out}/checkpoint.pt was made with other footage: clip {name} of {n} frames, {h}x{w}, is {'no longer' if (name, n, (h, w)) in saved else 'only now'} in it; resume with the same, or train anew without --resume")
+
 @patch
 def _same_architecture(self: Trainer, theirs):
     for name in ARCHITECTURE:
@@ -284,7 +293,7 @@ def module(self: Trainer): return self.accelerator.unwrap_model(self.ddl)
 def save(self: Trainer):
     "Write the checkpoint and the history."
     if not (self.out and self.accelerator.is_main_process): return
-    state = dict(settings=asdict(self.settings), steps=self.steps, step=self.step, history=self.history,
+    state = dict(settings=asdict(self.settings), footage=self.footage, steps=self.steps, step=self.step, history=self.history,
                  ddl=self.module.state_dict(), average=self.average.state_dict(), optimizer=self.optimizer.state_dict(), schedule=self.schedule.state_dict())
     save_checkpoint(self.out/"checkpoint.pt", state)
     write_file(self.out/"training.csv", pd.DataFrame(self.history).to_csv(index=False, float_format="%.6g"))

@@ -1,5 +1,5 @@
 """From scores to alarms on the command line: calibrate, the events that score leaves, own labels, the report page."""
-import json, re
+import json, re, shutil
 
 import cv2
 import numpy as np
@@ -61,6 +61,12 @@ def test_too_little_footage_says_how_much_is_needed(yard):
 
 def test_calibrate_refuses(yard, dataset, tmp_path):
     call("calibrate", yard/"run", dataset, "--false-alarms-per-hour", 60).fails(1, "clip 01", "--source-fps")
+    before = (yard/"run"/"model.safetensors").read_bytes()
+    for fps in (-25, 0, "nan", "inf"): call("calibrate", yard/"run", dataset, "--false-alarms-per-hour", 60, "--source-fps", fps).fails(1, "frames a second must be a positive number")
+    (tmp_path/"only"/"test").mkdir(parents=True)
+    shutil.copy(next((yard/"quiet").iterdir()), tmp_path/"only"/"test")
+    call("calibrate", yard/"run", tmp_path/"only", "--false-alarms-per-hour", 60).fails(1, "scene only", "no normal clips", "train/")
+    assert (yard/"run"/"model.safetensors").read_bytes() == before
     call("calibrate", yard/"run", yard/"quiet", "--false-alarms-per-hour", 0).fails(1, "positive number")
     call("calibrate", yard/"run", yard/"quiet").fails(2, "--false-alarms-per-hour")
     call("calibrate", "plaza", yard/"quiet", "--false-alarms-per-hour", 60).fails(2, "--out")

@@ -266,6 +266,14 @@ def test_checkpoint(kind, dataset, trained, tmp_path):
     call("fit", dataset, "--out", tmp_path/"m", *TINY, "--resume").fails(1, checkpoint)
     assert files(tmp_path/"m") == before and not trace.exists()
 
+def test_resume_with_other_footage(movies, trained):
+    before = files(trained)
+    call("fit", movies, "--out", trained, *TINY, "--resume").fails(1, trained/"checkpoint.pt", "other footage: clip 01 of 40 frames, 64x96, is no longer in it", "--resume")
+    assert files(trained) == before
+
+def test_a_table_of_objects_that_is_not_there(dataset, tmp_path):
+    call("fit", dataset, "--out", tmp_path/"m", *TINY, "--objects", "nope.csv").fails(1, "ddl: nope.csv: no such file", "DDL_DATA", "motion")
+
 def test_resume_with_other_settings(dataset, trained):
     before = files(trained)
     call("fit", dataset, "--out", trained, *TINY, "--resume", "--seed", 3).fails(1, trained/"checkpoint.pt", "seed", "0", "3")

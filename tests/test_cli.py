@@ -92,6 +92,18 @@ def test_without_extras_no_maps_or_videos(dataset, trained, scored, tmp_path):
     report = json.loads((tmp_path/"report.json").read_text())
     assert "frame_auc" in report and not {"pixel_auc", "rbdc", "tbdc"} & set(report)
 
+def test_scoring_again_leaves_nothing_of_other_scores(dataset, movies, trained, tmp_path):
+    call("score", trained, movies, "--out", tmp_path, "--video", "--maps").works()
+    call("evaluate", tmp_path/"scores.csv", movies).works()
+    call("report", tmp_path).works()
+    (tmp_path/"notes.txt").write_text("mine")
+    before = {f: f.read_bytes() for f in tmp_path.rglob("*.*")}
+    call("score", tmp_path/"no model", dataset, "--out", tmp_path).fails(1, "no model")
+    assert {f: f.read_bytes() for f in tmp_path.rglob("*.*")} == before       # nothing better is there yet
+    call("score", trained, dataset, "--out", tmp_path).works()
+    assert {f.name for f in tmp_path.iterdir()} == {"scores.csv", "score.json", "timeline.png", "events.csv", "events", "contact.jpg", "notes.txt"}
+    assert {f.stem.split("-")[0] for f in (tmp_path/"events").iterdir()} == {"01", "02"}
+
 
 # Other sources ------------------------------------------------------------------------------------------------------
 
