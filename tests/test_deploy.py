@@ -186,7 +186,7 @@ def test_exported_already(name, to, deployed):
     call("export", deployed[0]/name, "--to", to).fails(1, deployed[0]/name, "model.safetensors")
     assert content(deployed[0]) == before
 
-@pytest.mark.parametrize("what, names", [("short", [CALIBRATION, FRAMES - 2]), ("tests", [CALIBRATION, "has 0"]), ("none", ["none"]), ("scenes", ["campus", "square", "01, 02"])])
+@pytest.mark.parametrize("what, names", [("short", [CALIBRATION, FRAMES - 2]), ("tests", ["scene square", "no normal clips", "train/"]), ("none", ["none"]), ("scenes", ["campus", "square", "01, 02"])])
 def test_footage_that_does_not_do(what, names, deployed, two_scenes, tmp_path):
     "No half-made file, and the earlier export stays."
     if what in ("short", "tests"): write_dataset(tmp_path/"square", train=1)
