@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CONTEXT_SECONDS', 'SHEET', 'app', 'default', 'ClickException', 'Out', 'SOURCE_HELP', 'ENDINGS', 'PROGRAMS',
            'DEMO_EPOCHS', 'pick_scene', 'show_clip', 'clear_results', 'score_source', 'load_detector', 'save_figure',
-           'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse', 'fit', 'training_peaks',
-           'fit_and_show', 'score', 'evaluate', 'normal_clips', 'export', 'calibrate', 'report_page', 'ablate',
-           'describe_source', 'watch', 'info', 'demo_run', 'demo', 'show_run', 'plot_training', 'main']
+           'read_maps', 'evaluate_scene', 'label_scene', 'evaluate_source', 'Misuse', 'training_stretches', 'fit',
+           'training_peaks', 'fit_and_show', 'score', 'evaluate', 'normal_clips', 'export', 'calibrate', 'report_page',
+           'ablate', 'describe_source', 'watch', 'info', 'demo_run', 'demo', 'show_run', 'plot_training', 'main']
 
 # %% ../nbs/18_cli.ipynb #b4182685
 import contextlib, glob, io, json, os, statistics, sys, time, warnings
@@ -63,8 +63,9 @@ def show_clip(detector, clip, out, record, events, video=None):  # a `Detector`,
 def clear_results(out, clips):  # a folder, the names of the clips that are scored now
     "Delete what belongs to the scores of an earlier run there: reports, videos, maps of other clips, pictures and videos of events."
     with contextlib.suppress(DDLError):
-        old = read_scores(out/"scores.csv")[0]
-        for file in [out/"report.html", out/"report.json", *(out/"video"/f"{name}.mp4" for name in old), *(out/"maps"/f"{name}.npy" for name in old if name not in clips)]: file.unlink(missing_ok=True)
+        scored = read_scores(out/"scores.csv")[0]
+        old = [out/"report.html", out/"report.json"] + [out/"video"/f"{name}.mp4" for name in scored] + [out/"maps"/f"{name}.npy" for name in scored if name not in clips]
+        for file in old: file.unlink(missing_ok=True)
     with contextlib.suppress(DDLError):
         events = read_events(out/"events.csv")
         for name, start in zip(events["clip"], events["start"]):
@@ -91,7 +92,7 @@ def score_source(model, scenes, out, video=False, maps=False):
             if not maps and kept.exists(): kept.unlink()       # those of an earlier run do not belong to these scores
             for message in filter(None, map(drift.push, table["score"])) if drift else (): warnings.warn(f"{clip.name}: {message}")
         labels |= scene.labels
-    for folder in ("maps", "video"):
+    for folder in ("maps", "video", "events"):
         with contextlib.suppress(OSError): (out/folder).rmdir()   # where nothing is left in it
     write_json(out/"score.json", dict(provenance(started), size=detector.size, channels=detector.settings.channels, scale=detector.scale, settings=vars(detector.settings),
                                       learnt=detector.learnt, levels=levels, calibration=calibrations, rates=rates))
@@ -171,6 +172,15 @@ SOURCE_HELP = "A dataset's folder, a folder of videos or images, a video file, o
 class Misuse(DDLError):
     "The command line itself is wrong."
 
+# %% ../nbs/18_cli.ipynb #d9f38d02
+def training_stretches(files, scenes):  # tables of stretches, `Scene`s
+    "The rows (clip, first, last) of all files. A clip that is not trained on is a `DDLError`."
+    clips = {c.name for s in scenes for c in s.train}
+    stretches = [(file, row) for file in files for row in read_stretches(file)]
+    for file, (name, _, _) in stretches:
+        if name not in clips: raise DDLError(f"{file}: there is no training clip {name}; remove its rows")
+    return [row for _, row in stretches]
+
 # %% ../nbs/18_cli.ipynb #52d74052
 @app.command()
 def fit(context: typer.Context,
@@ -205,13 +215,11 @@ def fit(context: typer.Context,
     if start: Detector.load(start)                            # what is no model is a failure; an option that does not go with it, a misuse
     try: settings = go_on(start, **typed) if start else Settings(**names)
     except DDLError as e: raise Misuse(str(e)) from e
-    stretches = [(file, row) for file in leave_out for row in read_stretches(file)]
     found = open_source(source)
     scenes = pick_scene(found, scene)
-    clips = {c.name for s in scenes for c in s.train}
-    if unknown := [(file, row) for file, row in stretches if row[0] not in clips]: raise DDLError(f"{unknown[0][0]}: there is no training clip {unknown[0][1][0]}; remove its rows")
+    stretches = training_stretches(leave_out, scenes)
     folders = [Path(out)/s.name if len(found.scenes) > 1 else Path(out) for s in scenes]
-    runs = [(s, replace(settings, leave_out=[row for _, row in stretches if row[0] in {c.name for c in s.train}]), f, resume) for s, f in zip(scenes, folders)]
+    runs = [(s, replace(settings, leave_out=[row for row in stretches if row[0] in {c.name for c in s.train}]), f, resume) for s, f in zip(scenes, folders)]
     for f, shown in zip(folders, side_by_side(fit_and_show, runs, min(jobs, len(scenes)))): print(f/"model.safetensors", shown, sep="\n\n")
 
 # %% ../nbs/18_cli.ipynb #5df3a5ca

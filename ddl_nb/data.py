@@ -136,13 +136,6 @@ class Clip:
         self.name = own if name is None else str(name)
         self._fps, self.first, self.last, self.step = fps, 0, None, 1      # of the source's frames, the clip's are first, first + step, ... below last
 
-    def raw(self, start=0):
-        "Frames as they are in the source, from the clip's frame `start` on."
-        at = self.first + start * self.step
-        if self.pixels is not None: frames = iter(self.pixels[at::self.step])
-        else: frames = video_frames(self.path, at, self.step) if self.files is None else image_frames(self.files, at, self.step)
-        return islice(frames, None if self.last is None else len(range(at, self.last, self.step)))
-
     @cached_property
     def source_len(self):
         "How many frames the whole source has."
@@ -161,10 +154,19 @@ class Clip:
         if self._fps or self.path is None or self.files is not None: return self._fps
         return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS) or None
 
-    @property
-    def fps(self):
-        "Frames a second: as given, else from the video's header, else None."
-        return self._source_fps and self._source_fps / self.step
+# %% ../nbs/01_data.ipynb #b7e4faed
+@patch
+def raw(self: Clip, start=0):
+    "Frames as they are in the source, from the clip's frame `start` on."
+    at = self.first + start * self.step
+    if self.pixels is not None: frames = iter(self.pixels[at::self.step])
+    else: frames = video_frames(self.path, at, self.step) if self.files is None else image_frames(self.files, at, self.step)
+    return islice(frames, None if self.last is None else len(range(at, self.last, self.step)))
+
+@patch(as_prop=True)
+def fps(self: Clip):
+    "Frames a second: as given, else from the video's header, else None."
+    return self._source_fps and self._source_fps / self.step
 
 # %% ../nbs/01_data.ipynb #688d20e5
 def prepare(frames,      # iterable of uint8 or uint16 (H, W) or (H, W, 1|3|4), red first

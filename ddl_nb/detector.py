@@ -198,14 +198,14 @@ def load(cls: Detector, model):
 # %% ../nbs/10_detector.ipynb #a1f646fb
 def go_on(model,       # a file, a folder or a name, for `Detector.load`
           **options):  # of `Settings`, where the model's are not wanted
-    "`Settings` to train on from a model: its own, with the anomaly weight it has learnt; how long, from which seed and without which stretches is said anew. Another network is a `DDLError`."
+    "`Settings` to train on from a model: its own, with the anomaly weight it has learnt; how long, from which seed and without which stretches is said anew, and a table of objects stays with its footage. Another network is a `DDLError`."
     start = Detector.load(model)
     if not isinstance(start.model, torch.nn.Module): raise DDLError(f"{model}: an exported model cannot be trained; go on from the model.safetensors that it came from")
     theirs = vars(start.settings)
     for name in ARCHITECTURE:
         if options.get(name, theirs[name]) != theirs[name]: raise DDLError(f"{name} {options[name]}: {model} has {theirs[name]}, and training goes on with the same network only; leave {name} out, or train from scratch")
     anew = {name: getattr(Settings, name) for name in ("epochs", "minutes", "seed", "leave_out", "ignore")}       # `Trainer` asks the model itself what it ignores
-    if theirs["objects"] not in FINDERS: anew["objects"] = Settings.objects                                        # a table of objects belongs to its footage
+    if theirs["objects"] not in FINDERS: anew["objects"] = Settings.objects
     return Settings(**theirs | anew | dict(start=str(model), anomaly_weight=start.learnt or theirs["anomaly_weight"]) | options)
 
 # %% ../nbs/10_detector.ipynb #6e209766

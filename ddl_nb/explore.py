@@ -341,8 +341,6 @@ def _landscape_board(label, styles, learnt):
     return ax, Board(fig)
 
 # %% ../nbs/13_explore.ipynb #79ebcef9
-SHARE = .01  # of the training's time that a monitor's drawings may take; with what they disturb it is to stay below .02
-
 class TrainingMonitor(Explorer):
     "Loss, anomaly weight, and a fixed frame with its reconstruction, live: pass it as `watch` to `Detector.fit` or `Trainer.run`."
     def __init__(self, clip, frame=None):  # the clip of the fixed frame; its number, the middle by default
@@ -353,7 +351,7 @@ class TrainingMonitor(Explorer):
         for ax in self.axes[2:]: ax.axis("off")
         self.lines = [ax.plot([], [], lw=1)[0] for ax in self.axes[:2]]
         self.axes[0].set(xlabel="step", yscale="log"); self.axes[1].set(xlabel="step", ylim=(0, 1))
-        loss = self.axes[0].yaxis; loss.set_major_locator(LogLocator(subs=(1, 2, 3, 5))); loss.set_major_formatter("{x:g}"); loss.set_minor_formatter(NullFormatter())
+        self.axes[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 3, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
         self.panels = [ax.imshow(np.ones((2, 2, 3))) for ax in self.axes[2:]]
         self.figure.tight_layout()
         super().__init__(self._draw, "loss, anomaly weight and a reconstruction during training")
@@ -363,28 +361,33 @@ class TrainingMonitor(Explorer):
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy(), "not training yet"
 
-    def __call__(self, trainer):
-        "Show where the training is, if there is time for it. The model is left as it was."
-        start, last = time.perf_counter(), trainer.step == trainer.steps
-        if self.ready is None: self.ready = start + .05 / SHARE
-        if start < self.ready and not last: return
-        steps, loss, weight = zip(*((h["step"], h["recon"], h["anomaly_weight"]) for h in trainer.history))
-        for line, ax, values in zip(self.lines, self.axes, (loss, weight)):
-            line.set_data(steps, values); ax.relim(); ax.autoscale_view(scaley=ax is self.axes[0])
-        for image, picture in zip(self.panels, self._reconstruct(trainer)): image.set(data=picture, extent=(0, picture.shape[1], picture.shape[0], 0))
-        self.show(self._draw()[0], f"step {trainer.step} of {trainer.steps}: reconstruction loss {loss[-1]:.4f}, anomaly weight {weight[-1]:.3f}")
-        self.ready = time.perf_counter() + (time.perf_counter() - start) / SHARE
+# %% ../nbs/13_explore.ipynb #359dba2a
+SHARE = .01  # of the training's time that a monitor's drawings may take; with what they disturb it is to stay below .02
 
-    @torch.inference_mode()
-    def _reconstruct(self, trainer):
-        model = trainer.module.model
-        window = window_indices(len(self.clip), model.window)[self.frame]
-        first, n = window.min(), np.ptp(window) + 1
-        frames = self.clip.part(first, first + n).array(trainer.size, model.channels)[window - first]
-        model.eval()                                          # batch statistics of one frame would say little, and would be kept
-        Y = model(to_tensor(frames)[None].to(next(model.parameters()).device))[0, :, 0].cpu()
-        model.train()
-        return [np.broadcast_to(p, (*p.shape[:2], 3)) for p in (frames[len(frames) // 2], to_picture(Y))]
+@patch
+def __call__(self: TrainingMonitor, trainer):
+    "Show where the training is, if there is time for it. The model is left as it was."
+    start, last = time.perf_counter(), trainer.step == trainer.steps
+    if self.ready is None: self.ready = start + .05 / SHARE
+    if start < self.ready and not last: return
+    steps, loss, weight = zip(*((h["step"], h["recon"], h["anomaly_weight"]) for h in trainer.history))
+    for line, ax, values in zip(self.lines, self.axes, (loss, weight)):
+        line.set_data(steps, values); ax.relim(); ax.autoscale_view(scaley=ax is self.axes[0])
+    for image, picture in zip(self.panels, self._reconstruct(trainer)): image.set(data=picture, extent=(0, picture.shape[1], picture.shape[0], 0))
+    self.show(self._draw()[0], f"step {trainer.step} of {trainer.steps}: reconstruction loss {loss[-1]:.4f}, anomaly weight {weight[-1]:.3f}")
+    self.ready = time.perf_counter() + (time.perf_counter() - start) / SHARE
+
+@patch
+@torch.inference_mode()
+def _reconstruct(self: TrainingMonitor, trainer):
+    model = trainer.module.model
+    window = window_indices(len(self.clip), model.window)[self.frame]
+    first, n = window.min(), np.ptp(window) + 1
+    frames = self.clip.part(first, first + n).array(trainer.size, model.channels)[window - first]
+    model.eval()                                          # batch statistics of one frame would say little, and would be kept
+    Y = model(to_tensor(frames)[None].to(next(model.parameters()).device))[0, :, 0].cpu()
+    model.train()
+    return [np.broadcast_to(p, (*p.shape[:2], 3)) for p in (frames[len(frames) // 2], to_picture(Y))]
 
 # %% ../nbs/13_explore.ipynb #cec364ca
 def score_explorer(detector, scene):
