@@ -46,8 +46,8 @@ def test_the_readmes_links_and_pictures_exist():
 
 @pytest.mark.parametrize("name, old, new", [
     ("ddl_nb/losses.py", "(P + eps) / (N + eps)", "(N + eps) / (P + eps)"),
-    ("nbs/06_losses.ipynb", "(P + eps) / (N + eps)", "(N + eps) / (P + eps)"),
-    ("nbs/06_losses.ipynb", '"metadata": {}', '"metadata": {"scrolled": true}'),
+    ("nbs/05_losses.ipynb", "(P + eps) / (N + eps)", "(N + eps) / (P + eps)"),
+    ("nbs/05_losses.ipynb", '"metadata": {}', '"metadata": {"scrolled": true}'),
 ])
 def test_a_package_out_of_sync_is_noticed(copy, name, old, new):
     file = copy / name
