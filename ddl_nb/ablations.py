@@ -21,13 +21,14 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from .data import DDLError, load_masks, to_tensor, working_size, write_file
+from .data import load_masks, to_tensor
+from .running import DDLError, Interrupt, write_file
+from .training import Settings, working_size
 from .detector import Detector
 from .losses import distinction_loss
 from .metrics import MEASURES, baseline_scores, floors, raw_and_smoothed, report, resample, smooth_clips, won_by_clip
 from .pseudo import pseudo_anomaly
 from .tracks import background
-from .training import Interrupt, Settings
 
 # %% ../nbs/11_ablations.ipynb #bd2267e1
 def provenance(started):  # `time.perf_counter()` at the start

@@ -24,11 +24,15 @@ import pandas as pd
 import torch
 import typer
 
-from .ablations import ablate as run_grid, fit_scene, provenance, read_grid, show_warning, side_by_side, write_json
-from .alarms import USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text, event_sheet, event_table, find_events, gap_frames, peak_pictures, read_events, read_scores, to_source, write_picture
-from .data import DDLError, Scene, find_data, load_masks, read_image, write_file
+from .ablations import ablate as run_grid, fit_scene, read_grid
+from .running import clock, provenance, show_warning, side_by_side, write_json, write_picture
+from .alarms import (USUAL_FPS, Drift, alarm_report, alarm_text, calibration_text,
+                           event_sheet, event_table, find_events, gap_frames, peak_pictures,
+                           read_events, read_scores, to_source)
+from .data import Scene, load_masks
+from .running import DDLError, find_data, read_image, write_file
 from .detector import SHIPPED, Detector, go_on, model_file
-from .footage import clock, contact_sheet, judge, plot_look, strangest
+from .footage import contact_sheet, judge, plot_look, strangest
 from .layouts import csv_labels, describe, open_source, read_stretches
 from .metrics import baseline_scores, report, report_table
 from .models import parameters

@@ -30,61 +30,82 @@ def _watched(answer):  # a function that a student wrote
     @functools.wraps(answer)
     def call(*args, **kwargs):
         try: result = answer(*args, **kwargs)
-        except Exception as e: raise Wrong(f"{answer.__name__} stopped with {type(e).__name__}: {e}") from e
+        except Exception as e:
+            raise Wrong(f"{answer.__name__} stopped with {type(e).__name__}: {e}") from e
         if result is ...: raise NotYet
-        if result is None: raise Wrong(f"{answer.__name__} gave back nothing; does it end with return?")
+        if result is None:
+            raise Wrong(f"{answer.__name__} gave back nothing; does it end with return?")
         return result
     return call
 
+# %% ../nbs/24_exercises.ipynb #92c4a705
 def exercise(right):  # what to say of a right answer: what it shows, in a sentence
     "Make a check of a function that raises `Wrong`: it prints a verdict and returns it."
     def decorate(check):
         @functools.wraps(check)
         def run(*answers):
-            try:
-                if any(a is ... for a in answers): raise NotYet
-                check(*[_watched(a) if callable(a) else a for a in answers])
-                verdict = Verdict("right", right)
-            except NotYet: verdict = Verdict("not yet", "fill in the cell above, run it, then run this one again")
-            except Wrong as e: verdict = Verdict("wrong", str(e))
-            except Exception as e: verdict = Verdict("wrong", f"the answer is not of the kind that was asked for ({type(e).__name__}: {e})")
+            verdict = _verdict(check, answers, right)
             print(verdict)
             return verdict
         return run
     return decorate
 
+# %% ../nbs/24_exercises.ipynb #ff722c98
+def _verdict(check, answers, right):
+    try:
+        if any(a is ... for a in answers): raise NotYet
+        check(*[_watched(a) if callable(a) else a for a in answers])
+    except NotYet:
+        return Verdict("not yet", "fill in the cell above, run it, then run this one again")
+    except Wrong as e: return Verdict("wrong", str(e))
+    except Exception as e:
+        return Verdict("wrong", "the answer is not of the kind that was asked for "
+                                f"({type(e).__name__}: {e})")
+    return Verdict("right", right)
+
 # %% ../nbs/24_exercises.ipynb #824a27f2
-def test_check(check, *answers, says="right"):  # an `exercise`; what is given to it; the verdict's kind, or words of its text
+def test_check(check,          # an `exercise`
+               *answers,       # what is given to it
+               says="right"):  # the verdict's kind, or words of its text if it is wrong
     "Fail unless the check gives this verdict."
     with contextlib.redirect_stdout(io.StringIO()): verdict = check(*answers)
-    if says != verdict.kind and not (verdict.kind == "wrong" and says in verdict.text): raise AssertionError(f"expected {says!r}, got {verdict!r}")
+    if says == verdict.kind: return
+    if verdict.kind == "wrong" and says in verdict.text: return
+    raise AssertionError(f"expected {says!r}, got {verdict!r}")
 
 # %% ../nbs/24_exercises.ipynb #0050981f
 def _numbers(got, want, *case):
-    given = ", ".join("a function" if callable(x) else str(np.round(x, 4).tolist()) for x in case)
-    return f"for ({given}) you get {np.round(got, 6).tolist()}; it is {np.round(want, 6).tolist()}"
+    given = ", ".join("a function" if callable(x) else _rounded(x, 4) for x in case)
+    return f"for ({given}) you get {_rounded(got, 6)}; it is {_rounded(want, 6)}"
 
+def _rounded(x, digits): return str(np.round(x, digits).tolist())
+def _array(result): return np.asarray(result, float)
+def _same(a, b): return a.shape == b.shape and np.allclose(a, b, 1e-4, 1e-7)
+
+# %% ../nbs/24_exercises.ipynb #362ffff3
 def compare(answer,             # the student's function
             right,              # the same, derived independently
             mistakes,           # sentence -> a function that makes this mistake
             cases,              # tuples of arguments, each tried with a copy
             describe=_numbers,  # (got, want, *case) -> what to say of any other mistake
-            form=lambda result: np.asarray(result, float)):  # a result as an array
+            form=_array):       # a result as an array
     "Raise `Wrong` unless `answer` gives what `right` gives in all cases, to 1e-4."
-    def same(a, b): return a.shape == b.shape and np.allclose(a, b, 1e-4, 1e-7)
     def results(f): return [form(f(*copy.deepcopy(case))) for case in cases]
     got, want = results(answer), results(right)
-    if all(map(same, got, want)): return
+    if all(map(_same, got, want)): return
     for sentence, mistake in mistakes.items():
-        if all(map(same, got, results(mistake))): raise Wrong(sentence)
-    g, w, case = next((g, w, case) for g, w, case in zip(got, want, cases) if not same(g, w))
-    if g.shape != w.shape: raise Wrong(f"your result has the shape {g.shape}; asked for is {w.shape}")
-    raise Wrong(describe(g, w, *case))
+        if all(map(_same, got, results(mistake))): raise Wrong(sentence)
+    for g, w, case in zip(got, want, cases):
+        if _same(g, w): continue
+        if g.shape == w.shape: raise Wrong(describe(g, w, *case))
+        raise Wrong(f"your result has the shape {g.shape}; asked for is {w.shape}")
 
+# %% ../nbs/24_exercises.ipynb #ea9af51d
 def choose(letter,  # the student's choice
            right,   # a letter
            wrong):  # letter -> why it is wrong
     "Raise `Wrong` unless the right one of several answers was chosen."
     letter = str(letter).strip().lower()
+    letters = sorted([right, *wrong])
     if letter in wrong: raise Wrong(wrong[letter])
-    if letter != right: raise Wrong(f"the answer is one of the letters {', '.join(sorted([right, *wrong]))}")
+    if letter != right: raise Wrong(f"the answer is one of the letters {', '.join(letters)}")

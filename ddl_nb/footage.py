@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['HEIGHT', 'GRID', 'PATTERN', 'CUT', 'SURE', 'MOVE', 'CHUNK', 'EVERY', 'LIGHT', 'STILL', 'DARK', 'BRIGHT', 'ENOUGH',
-           'FONT', 'compare', 'shift', 'displacement', 'Look', 'look', 'runs', 'clock', 'faults', 'Judgement', 'judge',
-           'pictures', 'plot_look', 'contact_sheet', 'strangest']
+           'FONT', 'compare', 'shift', 'displacement', 'Survey', 'survey', 'runs', 'Fault', 'faults', 'Assessment',
+           'assess', 'pictures', 'plot_survey', 'contact_sheet', 'strangest']
 
 # %% ../nbs/15_footage.ipynb #1fea7aca
 import textwrap
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import matplotlib
@@ -19,214 +20,389 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
-from .data import DDLError
+from .data import Clip
+from .running import DDLError, clock, inside
 from .tracks import motion_boxes
 
 # %% ../nbs/15_footage.ipynb #9aae8e96
-HEIGHT, GRID = 64, (6, 4)   # of the small frames, pixels; blocks side by side, and one above the other
-PATTERN = 30.               # c, grey levels squared
+HEIGHT = 64        # of the small frames, pixels
+GRID = 6, 4        # blocks side by side, and one above the other
+PATTERN = 30.      # c, grey levels squared
 
 def compare(a, b):  # float32 (h, w), two grey pictures of one size, in grey levels
-    "(likeness, light): the structure term of the median block, 1 where the pattern is the same; and by how many grey levels the median block is brighter in b."
+    """(likeness, light): the structure term of the median block, 1 where the pattern is the same;
+    and by how many grey levels the median block is brighter in b."""
     def mean(x): return cv2.resize(x, GRID, interpolation=cv2.INTER_AREA)
     ma, mb = mean(a), mean(b)
-    va, vb = ((mean(x * x) - m * m).clip(0) for x, m in ((a, ma), (b, mb)))
+    va = (mean(a * a) - ma * ma).clip(0)      # below 0 by rounding only
+    vb = (mean(b * b) - mb * mb).clip(0)
     likeness = (mean(a * b) - ma * mb + PATTERN) / (np.sqrt(va * vb) + PATTERN)
     return float(np.median(likeness)), float(np.median(mb - ma))
 
 # %% ../nbs/15_footage.ipynb #5b309c0c
 def shift(a, b):  # float32 (h, w), of one size
-    "(dx, dy, response): how far b's content lies to the right of and below a's, pixels, by phase correlation; the response is near 0 where nothing agrees."
-    window = cv2.createHanningWindow(a.shape[::-1], cv2.CV_32F)          # the picture's edges are no content
+    """(dx, dy, response): how far b's content lies to the right of and below a's, pixels,
+    by phase correlation; the response is near 0 where nothing agrees."""
+    window = cv2.createHanningWindow(a.shape[::-1], cv2.CV_32F)   # a picture's edges are no content
     (dx, dy), response = cv2.phaseCorrelate(a * window, b * window)
     return dx, dy, response
 
 # %% ../nbs/15_footage.ipynb #8bcaca4a
-CUT = .75                   # likeness to the frame before: below it, another view begins
-SURE, MOVE = .25, .03       # response from which a shift is believed; shift that is a move, as a share of the height
+CUT = .75          # likeness to the frame before: below it, another view begins
+SURE = .25         # response from which a shift is believed
+MOVE = .03         # shift that is a move, as a share of the height
 
 def displacement(a, b):  # float32 (h, w), of one size
     "(dx, dy) of b against a, pixels; NaN where the two have too little in common to tell."
     dx, dy, response = shift(a, b)
     if response < SURE: return np.nan, np.nan
     if np.hypot(dx, dy) < MOVE * len(a): return dx, dy
-    back = cv2.warpAffine(b, np.float32([[1, 0, -dx], [0, 1, -dy]]), b.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+    move = np.float32([[1, 0, -dx], [0, 1, -dy]])
+    back = cv2.warpAffine(b, move, b.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
     before, after = compare(a, b)[0], compare(a, back)[0]
-    return (dx, dy) if before < CUT or after > before else (np.nan, np.nan)
+    explained = before < CUT or after > before
+    return (dx, dy) if explained else (np.nan, np.nan)
 
 # %% ../nbs/15_footage.ipynb #7b40bda2
-CHUNK, EVERY = 250, 5       # frames held at a time; of which every so-many-th is asked for shift and motion
-LIGHT = 5.                  # grey levels from one frame to the next
-STILL = .1                  # mean change from one frame to the next, grey levels
-DARK, BRIGHT = 40., .5      # mean grey level below which it is too dark; share of white pixels above which it is overexposed
+CHUNK = 250        # frames held at a time
+EVERY = 5          # of these, every so-many-th is asked for shift and motion
+LIGHT = 5.         # grey levels from one frame to the next
+STILL = .1         # mean change from one frame to the next, grey levels
+DARK = 40.         # mean grey level below which it is too dark
+BRIGHT = .5        # share of white pixels above which it is overexposed
 
 @dataclass
-class Look:
-    """What one pass over a clip has seen. `curves` has a row a frame: brightness (mean grey level), white (share of pixels from 250), change (mean, to the frame
-    before), likeness, light (to the frame before), dx and dy (to the view's first seconds, source pixels, NaN where unsure), step (how far in the last EVERY frames), motion (whether something moves).
-    `views` lists (first frame, median picture), the second and later ones beginning with a cut."""
-    clip: object
+class Survey:
+    """What one pass over a clip has seen. `curves` has a row a frame: brightness (mean grey level),
+    white (share of pixels from 250), change (mean, to the frame before), likeness and light (to
+    the frame before), dx and dy (to the view's first seconds, source pixels, NaN where unsure),
+    step (how far in the last EVERY frames), motion (whether something moves). `views` lists (first
+    frame, median picture), the second and later ones beginning with a cut."""
+    clip: Clip
     curves: pd.DataFrame
     views: list
 
+    def spans(self):
+        "(first, end, median picture) of each view, which is shown from `first` to before `end`."
+        ends = [first for first, _ in self.views[1:]] + [len(self.curves)]
+        return [(first, end, median) for (first, median), end in zip(self.views, ends)]
+
+# %% ../nbs/15_footage.ipynb #93e1da43
+def _differences(before, now):  # float32 (h, w), the frame before and this one
+    "(change, likeness, light)"
+    if before is None: return np.nan, 1., 0.
+    change = cv2.norm(before, now, cv2.NORM_L1) / now.size
+    return change, *compare(before, now)
+
 def _pieces(clip, size):
-    "Yield (small frames, rows of curves, begins with a cut), up to CHUNK frames that hold no cut."
+    """Yield (small frames, rows of curves, begins with a cut),
+    up to CHUNK frames that hold no cut."""
     frames, rows, cut, before = [], [], True, None
     for frame in clip.frames(size, 1):
-        frame, now = frame[..., 0], frame[..., 0].astype(np.float32)
-        likeness, light = (1., 0.) if before is None else compare(before, now)
+        frame = frame[..., 0]
+        now = frame.astype(np.float32)
+        change, likeness, light = _differences(before, now)
         if likeness < CUT or len(frames) == CHUNK:
             yield frames, rows, cut
             frames, rows, cut = [], [], likeness < CUT
-        change = np.nan if before is None else cv2.norm(before, now, cv2.NORM_L1) / now.size
-        frames.append(frame); rows.append((now.mean(), (frame >= 250).mean(), change, likeness, light))
+        frames.append(frame)
+        rows.append((now.mean(), (frame >= 250).mean(), change, likeness, light))
         before = now
     yield frames, rows, cut
 
 # %% ../nbs/15_footage.ipynb #f3b8ee5c
-def look(clip,      # a `Clip`
-         bar=None): # a progress bar, told of each piece
-    "One pass over the clip: a `Look`."
+def _moves(frames,   # of a piece
+           view,     # the first picture of the camera's view, and
+           median,   # the piece's own, both float32 (h, w)
+           earlier): # the frame that was asked before them, or None after a cut
+    "Rows (dx, dy, step, motion) of every EVERY-th frame, in pixels of the small frames."
+    rows, empty = [], median.astype(np.uint8)[..., None]
+    for frame in frames[::EVERY]:
+        now = frame.astype(np.float32)
+        dx, dy = displacement(view, now)
+        step = 0 if earlier is None else np.hypot(*displacement(earlier, now))
+        rows.append((dx, dy, step, len(motion_boxes(frame[..., None], empty)) > 0))
+        earlier = now
+    return np.array(rows, float)
+
+# %% ../nbs/15_footage.ipynb #56aac448
+def survey(clip,      # a `Clip`
+           bar=None): # a progress bar, told of each piece
+    "One pass over the clip: a `Survey`."
     size = HEIGHT, max(16, round(HEIGHT * clip.width / clip.height))
-    curves, views, scale, earlier = [], [], clip.height / HEIGHT, None
+    scale = clip.height / HEIGHT
+    curves, views, earlier = [], [], None
     for frames, rows, cut in _pieces(clip, size):
-        median = np.median(frames[::max(1, len(frames) // 25)], axis=0).astype(np.float32)
-        if cut: views.append((sum(map(len, curves)), median)); earlier = None
-        empty = median.astype(np.uint8)[..., None]
-        some = []
-        for frame in frames[::EVERY]:
-            now = frame.astype(np.float32)
-            dx, dy = displacement(views[-1][1], now)
-            step = 0 if earlier is None else np.hypot(*displacement(earlier, now))
-            some.append((scale * dx, scale * dy, scale * step, len(motion_boxes(frame[..., None], empty)) > 0))
-            earlier = now
-        some = np.repeat(some, EVERY, axis=0)[:len(frames)]
-        curves.append(np.concatenate([rows, some], axis=1).astype(np.float32))
+        some = frames[::max(1, len(frames) // 25)]
+        median = np.median(some, axis=0).astype(np.float32)
+        if cut:
+            views.append((sum(map(len, curves)), median))
+            earlier = None
+        moves = _moves(frames, views[-1][1], median, earlier) * (scale, scale, scale, 1)
+        moves = np.repeat(moves, EVERY, axis=0)[:len(frames)]
+        curves.append(np.concatenate([rows, moves], axis=1).astype(np.float32))
+        earlier = frames[::EVERY][-1].astype(np.float32)
         if bar is not None: bar.update(len(frames))
-    return Look(clip, pd.DataFrame(np.concatenate(curves), columns="brightness white change likeness light dx dy step motion".split()), views)
+    columns = "brightness white change likeness light dx dy step motion".split()
+    return Survey(clip, pd.DataFrame(np.concatenate(curves), columns=columns), views)
 
 # %% ../nbs/15_footage.ipynb #db119533
 def runs(flags,       # (n,) bool
          gap=0,       # as many false ones between two stretches are filled
          shortest=1): # of a stretch
     "(first, last) of each stretch of true flags."
+    edges = np.diff(np.asarray(flags, bool), prepend=False, append=False)
     found = []
-    for a, b in np.flatnonzero(np.diff(np.asarray(flags, bool), prepend=False, append=False)).reshape(-1, 2).tolist():
-        if found and a - found[-1][1] <= gap + 1: found[-1][1] = b - 1
-        else: found.append([a, b - 1])
-    return [(a, b) for a, b in found if b - a + 1 >= shortest]
+    for first, end in np.flatnonzero(edges).reshape(-1, 2).tolist():
+        if found and first - found[-1][1] <= gap + 1: found[-1][1] = end - 1
+        else: found.append([first, end - 1])
+    return [(first, last) for first, last in found if last - first + 1 >= shortest]
 
-def clock(frames, fps):
-    "Frames as h:mm:ss, or their number where the rate is unknown."
-    if not fps: return f"{frames} frames"
-    seconds = round(frames / fps)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+# %% ../nbs/15_footage.ipynb #f412f613
+class Fault(NamedTuple):
+    "Why some frames of a clip, counted from 0, should be left out."
+    clip: Clip
+    first: int
+    last: int
+    kind: str   # broken, view, moves, frozen, dark or white
+    why: str
+    def frames(self): return self.last - self.first + 1
 
-def _second(clip): return max(1, round(clip.fps or 25))
+def _rate(clip): return clip.fps or 25
+def _second(clip): return max(1, round(_rate(clip)))
 
-def faults(look):  # a `Look`
-    "Rows (first, last, kind, why) of what is wrong within a clip; its frames count from 0."
-    c, second, rows, ends = look.curves, min(_second(look.clip), len(look.curves)), [], [first for first, _ in look.views[1:]] + [len(look.curves)]
-    for (first, _), end in zip(look.views, ends):
-        at = c[["dx", "dy"]].iloc[first:end]
-        away = np.fmax(np.hypot(*(at - at.median()).to_numpy().T), c.step.iloc[first:end].to_numpy())
-        rows += [(first + a, first + b, "moves", f"the camera moves, by up to {np.nanmax(away[a:b + 1]):.0f} pixels") for a, b in runs(away > MOVE * look.clip.height, second, 2 * EVERY)]
-    rows += [(a, b, "frozen", "frozen: the same frame again and again") for a, b in runs(c.change < STILL, 0, second)]
-    rows += [(a, b, "dark", f"too dark: a mean of {c.brightness[a:b + 1].mean():.0f} grey levels") for a, b in runs(c.brightness < DARK, second, second)]
-    return rows + [(a, b, "white", "overexposed") for a, b in runs(c.white > BRIGHT, second, second)]
+def _away(curves):
+    "(n,) how far the camera looks from where it looks most of the time, pixels; NaN where unsure."
+    at = curves[["dx", "dy"]]
+    return np.hypot(*(at - at.median()).to_numpy().T)
+
+def _camera_moves(survey, second):
+    "`Fault`s: the camera is away from where it looks in this view, or on its way."
+    for start, end, _ in survey.spans():
+        curves = survey.curves.iloc[start:end]
+        away = np.fmax(_away(curves), curves.step.to_numpy())
+        for first, last in runs(away > MOVE * survey.clip.height, second, 2 * EVERY):
+            pixels = np.nanmax(away[first:last + 1])
+            yield Fault(survey.clip, start + first, start + last, "moves",
+                        f"the camera moves, by up to {pixels:.0f} pixels")
+
+# %% ../nbs/15_footage.ipynb #67c533e8
+def faults(survey):  # a `Survey`
+    "A list of `Fault`: what is wrong within a clip."
+    clip, curves = survey.clip, survey.curves
+    second = min(_second(clip), len(curves))
+    found = list(_camera_moves(survey, second))
+    for first, last in runs(curves.change < STILL, 0, second):
+        found.append(Fault(clip, first, last, "frozen", "frozen: the same frame again and again"))
+    for first, last in runs(curves.brightness < DARK, second, second):
+        grey = curves.brightness[first:last + 1].mean()
+        why = f"too dark: a mean of {grey:.0f} grey levels"
+        found.append(Fault(clip, first, last, "dark", why))
+    for first, last in runs(curves.white > BRIGHT, second, second):
+        found.append(Fault(clip, first, last, "white", "overexposed"))
+    return found
 
 # %% ../nbs/15_footage.ipynb #7696dc26
 ENOUGH = 600  # seconds of footage that a scene should have
 
 @dataclass
-class Judgement:
-    "`table` has a row a clip; `leave_out` (clip, first, last, seconds, why) is for `ddl fit --leave-out`; `missing` are sentences; `looks` what they rest on."
+class Assessment:
+    """`table` has a row a clip; `leave_out` (clip, first, last, seconds, why) is for
+    `ddl fit --leave-out`; `missing` are sentences; `surveys` what they rest on."""
     table: pd.DataFrame
     leave_out: pd.DataFrame
     missing: list
     verdict: str
-    looks: list
+    surveys: list
 
     def __str__(self):
-        shown = self.table if len(self.table) <= 20 else self.table[self.table["clip"].isin([*self.leave_out["clip"], "all"])]
-        parts = [shown.to_string(index=False)]
-        if len(shown) < len(self.table): parts[0] += f"\n(the other {len(self.table) - len(shown)} clips have nothing to leave out)"
+        shown = self.table
+        if len(shown) > 20: shown = shown[shown["clip"].isin([*self.leave_out["clip"], "all"])]
+        text, hidden = shown.to_string(index=False), len(self.table) - len(shown)
+        if hidden: text += f"\n(the other {hidden} clips have nothing to leave out)"
+        parts = [text]
         if len(self.leave_out): parts.append("leave out:\n" + self.leave_out.to_string(index=False))
-        parts += ["\n".join(f"- {m}" for m in self.missing)] if self.missing else []
+        if self.missing: parts.append("\n".join(f"- {m}" for m in self.missing))
         return "\n\n".join([*parts, f"verdict: {self.verdict}"])
 
 # %% ../nbs/15_footage.ipynb #29fe08d1
-def _views(looks):
-    "(look, first, end, median) of all views; and how each stands to the one that most frames show: None, or why not."
-    views = [(x, first, end, m) for x in looks for (first, m), end in zip(x.views, [f for f, _ in x.views[1:]] + [len(x.curves)])]
-    groups = []                                                # [a median, frames]
-    def fit(m, to): return cv2.resize(m, to.shape[::-1])       # clips of another size
-    def why(m, other, scale=1):
-        dx, dy = displacement(m, fit(other, m))
-        if np.isnan(dx): return None if compare(m, fit(other, m))[0] >= CUT else "another view than most of the footage"
-        return None if np.hypot(dx, dy) < MOVE * HEIGHT else f"the camera looks elsewhere: the picture is shifted by {scale * np.hypot(dx, dy):.0f} pixels"
-    for _, first, end, m in views:
-        group = next((g for g in groups if why(g[0], m) is None), None)
-        if group is None: groups.append(group := [m, 0])
+def _elsewhere(view, other, scale=1):  # median pictures; source pixels a pixel
+    "None if `other` shows the same view, else in words why not."
+    other = cv2.resize(other, view.shape[::-1])       # clips of another size
+    distance = np.hypot(*displacement(view, other))
+    if np.isnan(distance):
+        alike = compare(view, other)[0] >= CUT
+        return None if alike else "another view than most of the footage"
+    if distance < MOVE * HEIGHT: return None
+    return f"the camera looks elsewhere: the picture is shifted by {scale * distance:.0f} pixels"
+
+def _main_view(spans):
+    "The median picture of the view that most frames show."
+    groups = []                                       # [a median picture, frames]
+    for first, end, median in spans:
+        group = next((g for g in groups if _elsewhere(g[0], median) is None), None)
+        if group is None:
+            group = [median, 0]
+            groups.append(group)
         group[1] += end - first
-    main = max(groups, key=lambda g: g[1])[0] if groups else None
-    return [(*v, why(main, v[3], v[0].clip.height / HEIGHT)) for v in views]
+    return max(groups, key=lambda g: g[1])[0]
 
-def _row(name, clips, looks):
-    c, fps = pd.concat([x.curves for x in looks]), clips[0].fps
-    repeats = [b - a + 1 for x in looks for a, b in runs(x.curves.change < STILL)]
-    jumps = sum(len(runs(x.curves.light.abs() >= LIGHT, _second(x.clip))) for x in looks)
-    return {"clip": name, "length": clock(len(c), fps), "fps": f"{fps:.3g}" if fps else "-", "size": "x".join(map(str, clips[0].size)), "cuts": sum(len(x.views) - 1 for x in looks),
-            "shift": f"{np.nanmax(np.hypot(*(c[['dx', 'dy']] - c[['dx', 'dy']].median()).to_numpy().T)):.0f} px" if c.dx.notna().any() else "-",
-            "repeated": f"{sum(repeats) / len(c):.0%}, longest {max(repeats, default=0)}", "grey": "{:.0f} to {:.0f}".format(*np.quantile(c.brightness, (.05, .95))),
-            "light jumps": jumps, "dark": f"{(c.brightness < DARK).mean():.0%}", "motion": f"{c.motion.mean():.0%}"}
+def _other_views(surveys):
+    "`Fault`s: the views that are none of this scene's."
+    if not surveys: return
+    main = _main_view(sum((x.spans() for x in surveys), []))
+    for x in surveys:
+        for first, end, median in x.spans():
+            why = _elsewhere(main, median, x.clip.height / HEIGHT)
+            if why: yield Fault(x.clip, first, end - 1, "view", why)
 
-# %% ../nbs/15_footage.ipynb #1cba9d34
-def judge(clips,          # training clips of one scene
-          progress=True): # a bar on stderr
-    "Look at all clips once and say what is wrong with them: a `Judgement`. A clip that cannot be read is one that is left out."
-    looks, rows, broken = [], [], []
-    with tqdm(total=sum(map(len, clips)), desc="footage", unit=" frames", disable=not progress) as bar:
-        for clip in clips:
-            try: looks.append(look(clip, bar))
-            except DDLError as e: broken.append(clip); rows.append((clip, 0, len(clip) - 1, "broken", f"cannot be read: {e}"))
-    for x, first, end, _, why in _views(looks):
-        if why: rows.append((x.clip, first, end - 1, "view", why))
-    rows += [(x.clip, *row) for x in looks for row in faults(x)]
-    total = sum(map(len, clips))
-    def share(kind): return sum(b - a + 1 for _, a, b, k, _ in rows if k == kind) / total
-    night = share("dark") > .5
-    rows = [r for r in rows if not (night and r[3] == "dark")]
-    out = pd.DataFrame([(c.name, c.numbers[a], c.numbers[b], round((b - a + 1) / c.fps, 1) if c.fps else "-", why) for c, a, b, _, why in rows], columns=["clip", "first", "last", "seconds", "why"])
-    table = [_row(x.clip.name, [x.clip], [x]) for x in looks]
-    if len(looks) > 1: table.append(_row("all", [x.clip for x in looks], looks))
-    left = sum((~np.any([np.zeros(len(c), bool), *((a <= np.arange(len(c))) & (np.arange(len(c)) <= b) for d, a, b, *_ in rows if d is c)], axis=0)).sum() / (c.fps or 25) for c in clips)
-    missing = _missing(looks, left, night)
-    moving = np.mean(np.concatenate([x.curves.motion for x in looks])) if looks else 0
-    if not left: verdict = "not usable: nothing is left"
-    elif share("moves") > .5: verdict = "not usable as it is: the camera moves most of the time, and the method needs one that stands still"
-    elif night: verdict = "hardly usable: it is too dark to tell people from the ground"
-    elif not moving: verdict = "not usable for the distinction: nothing moves, so there is no object to fake an anomaly on; --regime recon works without"
-    else: verdict = "usable" + (", once what is listed above is left out" if len(out) else "") + ("; more of it would make a better model" if left < ENOUGH else "")
-    return Judgement(pd.DataFrame(table), out, missing, verdict, looks)
+# %% ../nbs/15_footage.ipynb #e05f268b
+def _repeats(survey):
+    "How many frames in a row are like the one before, for each such row."
+    return [last - first + 1 for first, last in runs(survey.curves.change < STILL)]
+
+def _jumps(survey):
+    "The frames at which the light changes suddenly."
+    found = runs(survey.curves.light.abs() >= LIGHT, _second(survey.clip))
+    return [first for first, _ in found]
+
+def _size_text(clip): return "x".join(map(str, clip.size))
+def _fps_text(clip, unknown): return f"{clip.fps:.3g}" if clip.fps else unknown
+
+def _row(name, surveys):  # of one clip, or of all
+    clip, curves = surveys[0].clip, pd.concat([x.curves for x in surveys])
+    repeats = sum(map(_repeats, surveys), [])
+    dark, bright = np.quantile(curves.brightness, (.05, .95))
+    return {"clip": name, "length": clock(len(curves), clip.fps),
+            "fps": _fps_text(clip, "-"), "size": _size_text(clip),
+            "cuts": sum(len(x.views) - 1 for x in surveys),
+            "shift": f"{np.nanmax(_away(curves)):.0f} px" if curves.dx.notna().any() else "-",
+            "repeated": f"{sum(repeats) / len(curves):.0%}, longest {max(repeats, default=0)}",
+            "grey": f"{dark:.0f} to {bright:.0f}",
+            "light jumps": sum(len(_jumps(x)) for x in surveys),
+            "dark": f"{(curves.brightness < DARK).mean():.0%}",
+            "motion": f"{curves.motion.mean():.0%}"}
 
 # %% ../nbs/15_footage.ipynb #0eef9d4c
-def _missing(looks, left, night):
+def _said_of_clips(clips, left):
+    "Sentences on how much footage there is, and of how many forms."
+    if left < ENOUGH:
+        known = all(c.fps for c in clips)
+        guessed = "" if known else " (at 25 frames a second; the rate is unknown)"
+        yield (f"{left / 60:.1f} minutes are left{guessed}; "
+               "ten or more, from several times of the day, show more of what is normal")
+    sizes = sorted({_size_text(c) for c in clips})
+    if len(sizes) > 1:
+        yield f"clips of {len(sizes)} sizes ({', '.join(sizes)}): are they of one camera?"
+    rates = sorted({_fps_text(c, "unknown") for c in clips})
+    if len(rates) > 1:
+        yield (f"clips of {len(rates)} rates ({', '.join(rates)} frames a second): "
+               "the same walk looks faster in some; ddl fit --fps brings them together")
+
+# %% ../nbs/15_footage.ipynb #a9ac5ad3
+def _said_of_repeats(surveys, frames):
+    "A sentence on frames that are there twice; a second and more of them is a fault."
+    repeated = 0
+    for x in surveys: repeated += sum(n for n in _repeats(x) if n < _second(x.clip))
+    share, fps = repeated / frames, surveys[0].clip.fps
+    advice = f"; try ddl fit --fps {fps * (1 - share):.3g}" if fps else ""
+    if share > .1:
+        yield (f"{share:.0%} of the frames repeat the one before: "
+               f"the camera's real rate is lower than the file's{advice}")
+
+def _said_of_light(surveys, brightness, night):
+    "Sentences on the times of the day, and on jumps of the light."
+    if night: yield f"most of it is dark (a mean below {DARK:g} grey levels)"
+    elif not (brightness < DARK).any():
+        yield "no night: what it looks like in the dark will be strange to the model"
+    jumps = [(x.clip, frame) for x in surveys for frame in _jumps(x)]
+    if jumps:
+        clip, frame = jumps[0]
+        yield (f"the light changes suddenly {len(jumps)} time{'s' * (len(jumps) > 1)} "
+               f"(first in clip {clip.name}, frame {clip.numbers[frame]}): "
+               "such moments ring, unless the footage has many of them")
+
+# %% ../nbs/15_footage.ipynb #850eb1ee
+def _missing(surveys, left, night):
     "Sentences on what the footage lacks."
-    clips, c = [x.clip for x in looks], pd.concat([x.curves for x in looks]) if looks else None
-    if not looks: return ["no clip can be read"]
-    said, rates, sizes = [], sorted({f"{x.fps:.3g}" if x.fps else "unknown" for x in clips}), sorted({"x".join(map(str, x.size)) for x in clips})
-    if left < ENOUGH: said.append(f"{left / 60:.1f} minutes are left{'' if all(x.fps for x in clips) else ' (at 25 frames a second; the rate is unknown)'}; ten or more, from several times of the day, show more of what is normal")
-    if len(sizes) > 1: said.append(f"clips of {len(sizes)} sizes ({', '.join(sizes)}): are they of one camera?")
-    if len(rates) > 1: said.append(f"clips of {len(rates)} rates ({', '.join(rates)} frames a second): the same walk looks faster in some; ddl fit --fps brings them together")
-    lone = sum(b - a + 1 for x in looks for a, b in runs(x.curves.change < STILL) if b - a + 1 < _second(x.clip)) / len(c)
-    if lone > .1: said.append(f"{lone:.0%} of the frames repeat the one before: the camera's real rate is lower than the file's" + (f"; try ddl fit --fps {clips[0].fps * (1 - lone):.3g}" if clips[0].fps else ""))
-    if night: said.append(f"most of it is dark (a mean below {DARK:g} grey levels)")
-    elif not (c.brightness < DARK).any(): said.append("no night: what it looks like in the dark will be strange to the model")
-    jumps = [(x.clip.name, x.clip.numbers[a]) for x in looks for a, _ in runs(x.curves.light.abs() >= LIGHT, _second(x.clip))]
-    if jumps: said.append(f"the light changes suddenly {len(jumps)} time{'s' * (len(jumps) > 1)} (first in clip {jumps[0][0]}, frame {jumps[0][1]}): such moments ring, unless the footage has many of them")
-    if 0 < c.motion.mean() < .05: said.append(f"something moves in {c.motion.mean():.1%} of the frames only: there are few objects to learn from")
-    return said
+    if not surveys: return ["no clip can be read"]
+    curves = pd.concat([x.curves for x in surveys])
+    found = [*_said_of_clips([x.clip for x in surveys], left),
+             *_said_of_repeats(surveys, len(curves)),
+             *_said_of_light(surveys, curves.brightness, night)]
+    moving = curves.motion.mean()
+    if 0 < moving < .05:
+        found.append(f"something moves in {moving:.1%} of the frames only: "
+                     "there are few objects to learn from")
+    return found
+
+# %% ../nbs/15_footage.ipynb #9ce355c4
+def _leave_out(found):
+    "A table of all `Fault`s."
+    rows = []
+    for clip, first, last, _, why in found:
+        seconds = round((last - first + 1) / clip.fps, 1) if clip.fps else "-"
+        rows.append((clip.name, clip.numbers[first], clip.numbers[last], seconds, why))
+    return pd.DataFrame(rows, columns=["clip", "first", "last", "seconds", "why"])
+
+def _seconds_left(clips, found):
+    "Of the clips, without what is to be left out."
+    seconds = 0
+    for clip in clips:
+        gone = inside(range(len(clip)), [(f.first, f.last) for f in found if f.clip is clip])
+        seconds += (~gone).sum() / _rate(clip)
+    return seconds
+
+# %% ../nbs/15_footage.ipynb #25454cae
+def _verdict(left,     # seconds that are left
+             shaky,    # the camera moves most of the time
+             night,    # most of it is dark
+             lively,   # something moves
+             faulty):  # something is to be left out
+    if not left: return "not usable: nothing is left"
+    if shaky:
+        return ("not usable as it is: the camera moves most of the time, "
+                "and the method needs one that stands still")
+    if night: return "hardly usable: it is too dark to tell people from the ground"
+    if not lively:
+        return ("not usable for the distinction: nothing moves, so there is no object "
+                "to fake an anomaly on; --regime recon works without")
+    verdict = "usable"
+    if faulty: verdict += ", once what is listed above is left out"
+    if left < ENOUGH: verdict += "; more of it would make a better model"
+    return verdict
+
+# %% ../nbs/15_footage.ipynb #1cba9d34
+def _survey_all(clips, progress):
+    "A `Survey` of each clip that can be read, a `Fault` for each that cannot."
+    surveys, broken = [], []
+    total = sum(map(len, clips))
+    with tqdm(total=total, desc="footage", unit=" frames", disable=not progress) as bar:
+        for clip in clips:
+            try: surveys.append(survey(clip, bar))
+            except DDLError as e:
+                why = f"cannot be read: {e}"
+                broken.append(Fault(clip, 0, len(clip) - 1, "broken", why))
+    return surveys, broken
+
+def assess(clips,          # training clips of one scene
+           progress=True): # a bar on stderr
+    """Look at all clips once and say what is wrong with them: an `Assessment`.
+    A clip that cannot be read is one that is left out."""
+    surveys, found = _survey_all(clips, progress)
+    found += _other_views(surveys)
+    for x in surveys: found += faults(x)
+    total = sum(map(len, clips))
+    shaky = sum(f.frames() for f in found if f.kind == "moves") > total / 2
+    night = sum(f.frames() for f in found if f.kind == "dark") > total / 2
+    if night: found = [f for f in found if f.kind != "dark"]
+    table = [_row(x.clip.name, [x]) for x in surveys]
+    if len(surveys) > 1: table.append(_row("all", surveys))
+    left = _seconds_left(clips, found)
+    lively = any(x.curves.motion.any() for x in surveys)
+    verdict = _verdict(left, shaky, night, lively, faulty=bool(found))
+    return Assessment(pd.DataFrame(table), _leave_out(found),
+                      _missing(surveys, left, night), verdict, surveys)
 
 # %% ../nbs/15_footage.ipynb #e3860f4b
 def pictures(clip, frames):  # a `Clip`, frame numbers of it
@@ -237,47 +413,83 @@ def pictures(clip, frames):  # a `Clip`, frame numbers of it
         if len(found) == len(wanted): break
     return [found[i] for i in frames]
 
-def plot_look(look,       # a `Look`
-              rows=(),    # (first, last, ...) to leave out, shaded
-              count=8):   # thumbnails
+def _filmstrip(ax, survey, count):
+    "`count` thumbnails, evenly spread over the clip."
+    clip, n = survey.clip, len(survey.curves)
+    at = np.linspace(0, n - 1, min(count, n)).round().astype(int).tolist()
+    size = 160, round(160 * clip.height / clip.width)
+    thumbs = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures(clip, at)]
+    ax.imshow(np.hstack(thumbs), aspect="auto")
+    ax.axis("off")
+    ax.set_title(f"{clip.name}, {clock(n, clip.fps)}", fontsize=10)
+
+def _panel(ax, name, curve, threshold, rows):
+    "A curve with its threshold; rows (first, last, ...) are shaded."
+    ax.plot(np.asarray(curve), lw=1, color="#0173b2")
+    ax.axhline(threshold, ls="--", lw=.8, color="#d55e00")
+    for first, last, *_ in rows: ax.axvspan(first, last + 1, color="#de8f05", alpha=.25, lw=0)
+    ax.set_ylabel(name, fontsize=8)
+    ax.margins(x=0)
+    ax.tick_params(labelsize=7)
+
+# %% ../nbs/15_footage.ipynb #a4a20bc7
+def plot_survey(survey,     # a `Survey`
+                rows=(),    # (first, last, ...) to leave out, shaded
+                count=8):   # thumbnails
     "Thumbnails over time and the curves below them. Returns the figure."
-    c, clip = look.curves, look.clip
-    at = np.linspace(0, len(c) - 1, min(count, len(c))).round().astype(int).tolist()
-    thumbs = [cv2.resize(p, (160, round(160 * clip.height / clip.width)), interpolation=cv2.INTER_AREA) for p in pictures(clip, at)]
+    curves, clip = survey.curves, survey.clip
     fig, axes = plt.subplots(4, 1, figsize=(9, 4.6), dpi=80, height_ratios=(1.3, 1, 1, 1))
-    axes[0].imshow(np.hstack(thumbs), aspect="auto"); axes[0].axis("off"); axes[0].set_title(f"{clip.name}, {clock(len(c), clip.fps)}", fontsize=10)
-    away = np.hypot(*(c[["dx", "dy"]] - c[["dx", "dy"]].median()).to_numpy().T)
-    for ax, values, name, level in zip(axes[1:], (c.brightness, c.likeness, away), ("grey level", "likeness to\nthe one before", "shift, pixels"), (DARK, CUT, MOVE * clip.height)):
-        ax.plot(np.asarray(values), lw=1, color="#0173b2"); ax.axhline(level, ls="--", lw=.8, color="#d55e00")
-        for a, b, *_ in rows: ax.axvspan(a, b + 1, color="#de8f05", alpha=.25, lw=0)
-        ax.set_ylabel(name, fontsize=8); ax.margins(x=0); ax.tick_params(labelsize=7)
-    axes[1].set_ylim(0, 255); axes[2].set_ylim(0, 1.05); axes[3].set_ylim(0)
-    axes[1].fill_between(np.arange(len(c)), 0, 12, where=c.motion > 0, color="#029e73", lw=0); axes[3].set_xlabel("frame; green: something moves; shaded: leave out", fontsize=8)
+    strip, grey, likeness, away = axes
+    _filmstrip(strip, survey, count)
+    _panel(grey, "grey level", curves.brightness, DARK, rows)
+    _panel(likeness, "likeness to\nthe one before", curves.likeness, CUT, rows)
+    _panel(away, "shift, pixels", _away(curves), MOVE * clip.height, rows)
+    grey.set_ylim(0, 255)
+    likeness.set_ylim(0, 1.05)
+    away.set_ylim(0)
+    grey.fill_between(np.arange(len(curves)), 0, 12, where=curves.motion > 0, color="#029e73", lw=0)
+    away.set_xlabel("frame; green: something moves; shaded: leave out", fontsize=8)
     fig.tight_layout()
     return fig
 
 # %% ../nbs/15_footage.ipynb #f4871935
 FONT = 14  # height of the captions' letters, pixels
 
+def _fitted(picture, height, width):
+    "The picture as large as it fits, with its aspect."
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    h, w = (max(1, round(side * scale)) for side in picture.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    return cv2.resize(picture, (w, h), interpolation=how)
+
+def _wrapped(text, letters):
+    "The text with lines of so many letters at most; its own line breaks are kept."
+    wrapper = textwrap.TextWrapper(letters)
+    return "\n".join(wrapper.fill(line) for line in text.splitlines())
+
+# %% ../nbs/15_footage.ipynb #112788ab
 def contact_sheet(pictures,    # uint8 (h, w, 3), of any size
                   titles,      # one text a picture
                   cols=6,      # pictures a row
                   width=240):  # of a thumbnail, pixels
-    "Equal thumbnails with their captions below: uint8 (H, W, 3). Pictures keep their aspect; the room around them is grey."
+    """Equal thumbnails with their captions below: uint8 (H, W, 3).
+    Pictures keep their aspect; the room around them is grey."""
+    font = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSansMono.ttf"
+    font = ImageFont.truetype(font, FONT)
+    letters = int((width - 8) / font.getlength("x"))
+    captions = [_wrapped(title, letters) for title in titles]
+    lines = max(c.count("\n") + 1 for c in captions)
     height = round(width * np.median([p.shape[0] / p.shape[1] for p in pictures]))
-    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSansMono.ttf", FONT)
-    line = textwrap.TextWrapper(int((width - 8) / font.getlength("x")))
-    captions = ["\n".join(line.fill(part) for part in title.splitlines()) for title in titles]
-    below = max(c.count("\n") + 1 for c in captions) * (FONT + 5) + 6
-    cols, rows = min(cols, len(pictures)), -(-len(pictures) // cols)
-    sheet = Image.new("RGB", (cols * width, rows * (height + below)), "white")
+    pitch = height + lines * (FONT + 5) + 6                # from one row to the next
+    cols = min(cols, len(pictures))
+    rows = -(-len(pictures) // cols)
+    sheet = Image.new("RGB", (cols * width, rows * pitch), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (picture, caption) in enumerate(zip(pictures, captions)):
-        x, y = i % cols * width, i // cols * (height + below)
-        scale = min((width - 4) / picture.shape[1], (height - 4) / picture.shape[0])
-        h, w = (max(1, round(side * scale)) for side in picture.shape[:2])
+        x, y = i % cols * width, i // cols * pitch
         draw.rectangle((x + 2, y + 2, x + width - 3, y + height - 3), fill="#808080")
-        small = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+        small = _fitted(picture, height - 4, width - 4)
+        h, w = small.shape[:2]
         sheet.paste(Image.fromarray(small), (x + (width - w) // 2, y + (height - h) // 2))
         draw.multiline_text((x + 4, y + height), caption, "black", font, spacing=3)
     return np.array(sheet)
@@ -287,13 +499,17 @@ def strangest(scores,     # (n,) smoothed scores of one clip
               margin,     # frames around a stretch in which no other one lies
               count=12):  # at most
     "(first, last, peak) of the highest stretches, the highest first."
-    scores, free, base, found = np.asarray(scores), np.ones(len(scores), bool), np.median(scores), []
+    scores = np.asarray(scores)
+    base = np.median(scores)
+    free = np.ones(len(scores), bool)
+    found = []
     while free.any() and len(found) < count:
         peak = int(np.where(free, scores, -np.inf).argmax())
         if scores[peak] <= base: break
-        inside = free & (scores > (base + scores[peak]) / 2)
-        first = peak - int(np.argmin(np.r_[inside[peak::-1], False])) + 1
-        last = peak + int(np.argmin(np.r_[inside[peak:], False])) - 1
+        high = free & (scores > (base + scores[peak]) / 2)
+        low = np.r_[-1, np.flatnonzero(~high), len(scores)]
+        first = int(low[low < peak][-1]) + 1
+        last = int(low[low > peak][0]) - 1
         found.append((first, last, peak))
         free[max(0, first - margin):last + 1 + margin] = False
     return found

@@ -18,28 +18,32 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .data import IMAGES, VIDEOS, Clip, DDLError, Scene, find_data, listing, natural_key
+from .data import IMAGES, VIDEOS, Clip, Scene, listing, natural_key
+from .running import DDLError, find_data
 
 # %% ../nbs/14_layouts.ipynb #29b7b63e
 def find(path,    # the folder to start from, or None
-         *parts): # one name a level, in lower case; or several with | between them, the first that exists wins
+         *parts): # one name a level, in lower case; or several, a|b: the first that exists wins
     "Walk down by name, in any case. None where there is nothing."
     for part in parts:
-        names = part.split("|")
         if path is None or not path.is_dir(): return None
-        path = min((f for f in path.iterdir() if f.name.lower() in names), key=lambda f: names.index(f.name.lower()), default=None)
+        inside = {f.name.lower(): f for f in path.iterdir()}
+        path = next((inside[name] for name in part.split("|") if name in inside), None)
     return path
 
 def folders(path):  # a folder
     "Its sub-folders in natural order. Hidden ones, and `Test001_gt` with UCSD's masks, are none."
-    return sorted((f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".") and not f.name.lower().endswith("_gt")), key=natural_key)
+    shown = [f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")]
+    return sorted((f for f in shown if not f.name.lower().endswith("_gt")), key=natural_key)
 
 def clips_in(path):  # a folder, or None
-    "Its videos; else its folders of images; else its own images as one clip; else nothing. A list of `Clip`."
+    """Its videos; else its folders of images; else its own images as one clip; else nothing.
+    A list of `Clip`."""
     if path is None or not path.is_dir(): return []
+    if videos := listing(path, VIDEOS): return [Clip(f) for f in videos]
     inner = folders(path)
-    found = listing(path, VIDEOS) or (inner if any(listing(f, IMAGES) for f in inner) else [path] if listing(path, IMAGES) else [])
-    return [Clip(f) for f in found]
+    if any(listing(f, IMAGES) for f in inner): return [Clip(f) for f in inner]
+    return [Clip(path)] if listing(path, IMAGES) else []
 
 # %% ../nbs/14_layouts.ipynb #10fe691e
 def fitting(what,   # 'labels' or 'masks', for the message
@@ -47,10 +51,16 @@ def fitting(what,   # 'labels' or 'masks', for the message
             n,      # how many there are, or None where that is not known yet
             clips,  # the test clips
             where): # the file they come from
-    "The clip called `name`. A `DDLError` if there is none, or if it is a folder with other than `n` frames."
+    """The clip called `name`. A `DDLError` if there is none,
+    or if it is a folder with other than `n` frames."""
     clip = next((c for c in clips if c.name == name), None)
-    if clip is None: raise DDLError(f"{where}: {what} for clip {name}, but there is no such test clip (there are {len(clips)}{f', {clips[0].name} to {clips[-1].name}' if clips else ''})")
-    if clip.files is not None and n not in (None, len(clip)): raise DDLError(f"{where}: {n} {what} for clip {name}, which has {len(clip)} frames; they must be as many")
+    if clip is None:
+        some = f", {clips[0].name} to {clips[-1].name}" if clips else ""
+        raise DDLError(f"{where}: {what} for clip {name}, but there is no such test clip "
+                       f"(there are {len(clips)}{some})")
+    if clip.files is not None and n not in (None, len(clip)):
+        raise DDLError(f"{where}: {n} {what} for clip {name}, which has {len(clip)} frames; "
+                       "they must be as many")
     return clip
 
 def check_labels(labels, # {clip's name: 0/1 a frame}
@@ -60,24 +70,33 @@ def check_labels(labels, # {clip's name: 0/1 a frame}
     for name, values in labels.items():
         try: array = np.asarray(values, float).ravel()
         except (TypeError, ValueError): array = np.array([np.nan])
-        if not np.isin(array, (0, 1)).all(): raise DDLError(f"{where}: the labels of clip {name} must be numbers, 0 (normal) or 1 (anomalous), one a frame")
+        if not np.isin(array, (0, 1)).all():
+            raise DDLError(f"{where}: the labels of clip {name} must be numbers, "
+                           "0 (normal) or 1 (anomalous), one a frame")
         fitting("labels", name, len(array), clips, where)
         checked[name] = array.astype(int)
     return checked
 
+# %% ../nbs/14_layouts.ipynb #f0216be7
 def range_labels(ranges, # (first, last) frames, counted from 0, both anomalous
                  clip, where):
     "Labels (n,) of int: 1 within the ranges. A range that leaves the clip is a `DDLError`."
     labels = np.zeros(len(clip), int)
     for first, last in ranges:
-        if not 0 <= first <= last < len(clip): raise DDLError(f"{where}: frames {first} to {last} (counted from 0) are labelled in clip {clip.name}, which has {len(clip)} frames, 0 to {len(clip) - 1}")
+        if not 0 <= first <= last < len(clip):
+            raise DDLError(f"{where}: frames {first} to {last} (counted from 0) are labelled "
+                           f"in clip {clip.name}, which has {len(clip)} frames, "
+                           f"0 to {len(clip) - 1}")
         labels[first:last + 1] = 1
     return labels
 
 # %% ../nbs/14_layouts.ipynb #503109a4
 class Lazy(Mapping):
-    "A dict whose values are made by functions when they are first asked for; with `keep=False` each time, so that nothing large stays in memory."
-    def __init__(self, makers, keep=True): self.makers, self.keep, self.made = makers, keep, {}
+    """A dict whose values are made by functions when they are first asked for;
+    with `keep=False` each time, so that nothing large stays in memory."""
+    def __init__(self, makers, keep=True):
+        self.makers, self.keep = makers, keep
+        self.made = {}
     def __getitem__(self, key):
         if key in self.made: return self.made[key]
         value = self.makers[key]()
@@ -85,89 +104,126 @@ class Lazy(Mapping):
         return value
     def __iter__(self): return iter(self.makers)
     def __len__(self): return len(self.makers)
-    def __contains__(self, key): return key in self.makers   # Mapping's own would make the value to find out
+    def __contains__(self, key): return key in self.makers   # Mapping's own would make the value
 
 def _any_pixel(masks, name): return np.array([int(mask.any()) for mask in masks[name].raw()])
 
 def mask_labels(masks):  # {clip's name: `Clip` of masks}
-    "Labels from masks: a frame is anomalous if any of its pixels is. Decoded when first asked for."
+    """Labels from masks: a frame is anomalous if any of its pixels is.
+    Decoded when first asked for."""
     return Lazy({name: partial(_any_pixel, masks, name) for name in masks})
 
 # %% ../nbs/14_layouts.ipynb #4fb2fca8
 def read_npy(file, **kwargs):  # a .npy file; kwargs are np.load's
     "A plain numeric array; anything that would need pickle is a `DDLError`."
     try: return np.load(file, allow_pickle=False, **kwargs)
-    except (ValueError, EOFError): raise DDLError(f"{file}: not a plain numeric .npy array (one that needs pickle is refused: unpickling can run code); save one array of numbers a clip") from None
+    except (ValueError, EOFError):
+        raise DDLError(f"{file}: not a plain numeric .npy array (one that needs pickle is refused: "
+                       "unpickling can run code); save one array of numbers a clip") from None
 
 def read_mat(file, key):  # a MATLAB file, and the variable wanted
     "The cells of a cell array as a list of arrays. Needs MATLAB's v5 to v7 format."
-    from scipy.io import loadmat                              # here, for few datasets have such files
+    from scipy.io import loadmat        # here, for few datasets have such files
     try: content = loadmat(file, variable_names=[key])
-    except NotImplementedError: raise DDLError(f"{file}: saved in MATLAB's v7.3 format, which is not read here; save it again with save(..., '-v7')") from None
-    except Exception as e: raise DDLError(f"{file}: not a readable MATLAB file ({e})".replace("\n", " ")) from None   # a damaged file raises half a dozen kinds
+    except NotImplementedError:
+        raise DDLError(f"{file}: saved in MATLAB's v7.3 format, which is not read here; "
+                       "save it again with save(..., '-v7')") from None
+    except Exception as e:              # a damaged file raises half a dozen kinds
+        message = f"{file}: not a readable MATLAB file ({e})"
+        raise DDLError(message.replace("\n", " ")) from None
     if key not in content: raise DDLError(f"{file}: holds no variable {key}")
     cells = content[key]
-    return list(cells.ravel()) if cells.dtype == object else list(cells.reshape(-1, *cells.shape[-2:]))
+    if cells.dtype == object: return list(cells.ravel())
+    return list(cells.reshape(-1, *cells.shape[-2:]))
 
+# %% ../nbs/14_layouts.ipynb #b5ea1381
 def json_labels(path, clips):  # the dataset's folder, its test clips
     "From testing/frame_labels.json; {} where there is none."
     file = find(path, "testing", "frame_labels.json")
     if file is None: return {}
     try: labels = json.loads(file.read_text())
     except ValueError as e: raise DDLError(f"{file}: not readable as JSON ({e})") from None
-    if not isinstance(labels, dict): raise DDLError(f"{file}: must map each clip's name to its list of 0 and 1")
+    if not isinstance(labels, dict):
+        raise DDLError(f"{file}: must map each clip's name to its list of 0 and 1")
     return check_labels(labels, clips, file)
 
 # %% ../nbs/14_layouts.ipynb #3ffd3fb7
+def _files(suffix, *places):
+    "The files with this ending, one place after the other; a place is a folder or None."
+    return [f for place in places if place for f in listing(place, {suffix})]
+
 def _split(values, clips, where):
     "Cut what is stored clip after clip, in natural order, into one array a clip."
     ends = np.cumsum([len(c) for c in clips])
-    if len(values) != ends[-1]: raise DDLError(f"{where}: {len(values)} labels, but the {len(clips)} test clips have {ends[-1]} frames together")
+    if len(values) != ends[-1]:
+        raise DDLError(f"{where}: {len(values)} labels, but the {len(clips)} test clips "
+                       f"have {ends[-1]} frames together")
     return dict(zip((c.name for c in clips), np.split(values, ends[:-1])))
 
 def npy_labels(path, clips):
-    "From one .npy a clip in testing/frame_labels, labels or test_frame_mask, else from one for all clips; {} where there is none."
+    """From one .npy a clip in testing/frame_labels, labels or test_frame_mask,
+    else from one for all clips; {} where there is none."""
     names = "test_frame_mask|frame_labels|labels"
     folder = find(path, "testing", names) or find(path, names)
-    if folder and folder.is_dir() and (files := listing(folder, {".npy"})):
-        return {f.stem: check_labels({f.stem: read_npy(f)}, clips, f)[f.stem] for f in files}
-    for file in [f for place in (find(path, "testing"), path) if place for f in listing(place, {".npy"})]:
+    labels = {}
+    for file in listing(folder, {".npy"}) if folder and folder.is_dir() else []:
+        labels |= check_labels({file.stem: read_npy(file)}, clips, file)
+    if labels: return labels
+    for file in _files(".npy", find(path, "testing"), path):
         if file.stem.lower().startswith(("frame_labels", "labels", "gt", path.name.lower())):
             return check_labels(_split(read_npy(file).ravel(), clips, file), clips, file)
     return {}
 
+# %% ../nbs/14_layouts.ipynb #85d52cfb
+def _pairs(clips, found, where):
+    "(clip, what was found for it) in order; a `DDLError` where these are not as many."
+    if len(found) != len(clips):
+        raise DDLError(f"{where}: labels for {len(found)} clips, "
+                       f"but there are {len(clips)} test clips")
+    return zip(clips, found)
+
 def mat_labels(path, clips):
     "From a .mat file with ranges in `gt`, such as ped2.mat; {} where there is none."
-    files = [f for place in (path, find(path, "testing")) if place for f in listing(place, {".mat"})]
+    files = _files(".mat", path, find(path, "testing"))
     if not files: return {}
-    cells = read_mat(files[0], "gt")
-    if len(cells) != len(clips): raise DDLError(f"{files[0]}: labels for {len(cells)} clips, but there are {len(clips)} test clips")
-    return {c.name: range_labels(cell.reshape(2, -1).T.astype(int) - 1, c, files[0]) for c, cell in zip(clips, cells)}
+    labels = {}
+    for clip, cell in _pairs(clips, read_mat(files[0], "gt"), files[0]):
+        ranges = cell.reshape(2, -1).T.astype(int) - 1        # MATLAB counts from 1
+        labels[clip.name] = range_labels(ranges, clip, files[0])
+    return labels
+
+# %% ../nbs/14_layouts.ipynb #7f47d709
+def _name(path): return path.stem if path.is_file() else path.name
 
 def _mask_clip(file, name):
     if file.is_dir(): return Clip(file, name)
-    array = read_npy(file, mmap_mode="r")                     # stays on disk until a mask is looked at
+    array = read_npy(file, mmap_mode="r")         # stays on disk until a mask is looked at
     return Clip(array.view(np.uint8) if array.dtype == bool else array, name)
 
 def masks_from(folder,  # with a folder of pictures, or an .npy (n, H, W), for each clip; or None
                clips):
     "{clip's name: `Clip` of its masks}, each as long as its clip."
+    if not folder: return {}
     masks = {}
-    for file in folders(folder) + listing(folder, {".npy"}) if folder else []:
-        name = file.stem if file.is_file() else file.name
+    for file in folders(folder) + listing(folder, {".npy"}):
+        name = _name(file)
         masks[name] = _mask_clip(file, name)
         fitting("masks", name, len(masks[name]), clips, file)
     return masks
 
 # %% ../nbs/14_layouts.ipynb #5513f161
-def _parts(path): return [clips_in(find(path, part, "frames|videos")) for part in ("training", "testing")]
+def _parts(path):
+    "The clips of training and of testing."
+    return [clips_in(find(path, part, "frames|videos")) for part in ("training", "testing")]
 
 def read_frames(path):  # a folder
-    "training/frames/<clip> and testing/frames/<clip>; labels from JSON, mask pictures, .npy or .mat, in this order."
+    """training/frames/<clip> and testing/frames/<clip>;
+    labels from JSON, mask pictures, .npy or .mat, in this order."""
     train, test = _parts(path)
     if not train and not test: return None
     masks = masks_from(find(path, "testing", "masks"), test)
-    labels = json_labels(path, test) or mask_labels(masks) or npy_labels(path, test) or mat_labels(path, test)
+    labels = (json_labels(path, test) or mask_labels(masks)
+              or npy_labels(path, test) or mat_labels(path, test))
     masks = masks or masks_from(find(path, "testing", "test_pixel_mask"), test)
     return [Scene(path.name, train, test, labels or mask_labels(masks), masks)]
 
@@ -177,80 +233,129 @@ def number(name):  # a file's or clip's name without its ending
     return int((re.findall(r"\d+", name) or [-1])[-1])
 
 def script_labels(file, clips):  # UCSDpedN.m, the test clips in order
-    "Labels from the lines `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`, counted from 1, both ends anomalous."
+    """Labels from the lines `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`,
+    counted from 1, both ends anomalous."""
     code = re.sub(r"%.*", "", file.read_text(errors="replace"))
     lines = re.findall(r"gt_frame\s*=([^;\n]*)", code)
-    if len(lines) != len(clips): raise DDLError(f"{file}: labels for {len(lines)} clips, but there are {len(clips)} test clips")
-    ranges = [[(int(a) - 1, int(b or a) - 1) for a, b in re.findall(r"(\d+)(?:\s*:\s*(\d+))?", line)] for line in lines]
-    return {c.name: range_labels(r, c, file) for c, r in zip(clips, ranges)}
+    labels = {}
+    for clip, line in _pairs(clips, lines, file):
+        found = re.findall(r"(\d+)(?:\s*:\s*(\d+))?", line)          # 5:90, or 7 alone
+        ranges = [(int(first) - 1, int(last or first) - 1) for first, last in found]
+        labels[clip.name] = range_labels(ranges, clip, file)
+    return labels
 
+# %% ../nbs/14_layouts.ipynb #8ec0f288
 def numbered_masks(folder, clip):  # Test001_gt, and the clip Test001
     "Its masks in the order of their numbers, which must be 1 to n."
     masks = Clip(folder, clip.name)
     masks.files.sort(key=lambda f: number(f.stem))
-    if [number(f.stem) for f in masks.files] != list(range(1, len(clip) + 1)):
-        raise DDLError(f"{folder}: {len(masks)} masks numbered {number(masks.files[0].stem)} to {number(masks.files[-1].stem)} for clip {clip.name}, which has {len(clip)} frames; there must be one for each, numbered from 1")
+    numbers = [number(f.stem) for f in masks.files]
+    if numbers != list(range(1, len(clip) + 1)):
+        raise DDLError(f"{folder}: {len(masks)} masks numbered {numbers[0]} to {numbers[-1]} "
+                       f"for clip {clip.name}, which has {len(clip)} frames; "
+                       "there must be one for each, numbered from 1")
     return masks
 
+def _folders_of_masks(folder, clips):  # Test, its clips
+    "{clip's name: `Clip` of its masks} from TestNNN_gt."
+    masks = {}
+    for inner in sorted(folder.iterdir()):
+        if not re.fullmatch(r"test\d+_gt", inner.name.lower()): continue
+        name = inner.name[:-3]
+        masks[name] = numbered_masks(inner, fitting("masks", name, None, clips, inner))
+    return masks
+
+# %% ../nbs/14_layouts.ipynb #5f07888d
+def _like_ucsd(clip): return clip.files and re.fullmatch(r"(train|test)\d+", clip.name.lower())
+
 def read_ucsd(path):  # a folder
-    "Train/TrainNNN and Test/TestNNN, masks in Test/TestNNN_gt, labels from Test/*.m, else from the masks."
-    train, test, truth = clips_in(find(path, "train")), clips_in(find(path, "test")), find(path, "test")
-    if not any(c.files and re.fullmatch(r"(train|test)\d+", c.name.lower()) for c in train + test) or find(truth, "labels.csv"): return None
-    if truth is None: return [Scene(path.name, train)]
-    masks = {f.name[:-3]: f for f in sorted(truth.iterdir()) if re.fullmatch(r"test\d+_gt", f.name.lower())}
-    masks = {name: numbered_masks(f, fitting("masks", name, None, test, f)) for name, f in masks.items()}
-    scripts = listing(truth, {".m"})
-    return [Scene(path.name, train, test, script_labels(scripts[0], test) if scripts else mask_labels(masks), masks)]
+    """Train/TrainNNN and Test/TestNNN, masks in Test/TestNNN_gt,
+    labels from Test/*.m, else from the masks."""
+    test_folder = find(path, "test")
+    train, test = clips_in(find(path, "train")), clips_in(test_folder)
+    if not any(map(_like_ucsd, train + test)) or find(test_folder, "labels.csv"): return None
+    if test_folder is None: return [Scene(path.name, train)]
+    masks = _folders_of_masks(test_folder, test)
+    scripts = listing(test_folder, {".m"})
+    labels = script_labels(scripts[0], test) if scripts else mask_labels(masks)
+    return [Scene(path.name, train, test, labels, masks)]
 
 # %% ../nbs/14_layouts.ipynb #5ca15ea7
-def _cell_masks(file, name): return Clip(np.stack([(cell > 0).astype(np.uint8) for cell in read_mat(file, "volLabel")]), name)
+def _cell_masks(file, name):
+    cells = read_mat(file, "volLabel")
+    return Clip(np.stack([(cell > 0).astype(np.uint8) for cell in cells]), name)
+
+def _avenue_truth(path):
+    "The folder with the masks, inside the dataset or beside it; None where there is none."
+    demo, masks = "ground_truth_demo", "testing_label_mask"
+    return find(path, demo, masks) or find(path, masks) or find(path.parent, demo, masks)
 
 def read_avenue(path):  # a folder
-    "training_videos and testing_videos; masks in ground_truth_demo/testing_label_mask/<number>_label.mat, inside or beside it."
+    """training_videos and testing_videos; masks in
+    ground_truth_demo/testing_label_mask/<number>_label.mat, inside or beside it."""
     train, test = clips_in(find(path, "training_videos")), clips_in(find(path, "testing_videos"))
     if not train: return None
-    truth = find(path, "ground_truth_demo", "testing_label_mask") or find(path, "testing_label_mask") or find(path.parent, "ground_truth_demo", "testing_label_mask")
     names = {number(c.name): c.name for c in test}
+    truth = _avenue_truth(path)
     masks = {}
     for file in listing(truth, {".mat"}) if truth else []:
-        clip = fitting("masks", names.get(number(file.stem), file.stem), None, test, file)
-        masks[clip.name] = partial(_cell_masks, file, clip.name)
+        name = names.get(number(file.stem), file.stem)
+        fitting("masks", name, None, test, file)
+        masks[name] = partial(_cell_masks, file, name)
     masks = Lazy(masks, keep=False)
     return [Scene(path.name, train, test, mask_labels(masks), masks)]
 
 # %% ../nbs/14_layouts.ipynb #0b94d569
+def _camera(name): return name.split("_")[0]
+
+def _of_camera(values, camera):  # a dict by clip's name
+    "The part that belongs to one camera's clips."
+    mine = [name for name in values if _camera(name) == camera]
+    return Lazy({name: partial(values.__getitem__, name) for name in mine})
+
 def read_shanghaitech(path):  # a folder
     "The form of `read_frames` with clips called SS_VVV: one scene for each camera SS."
     clips = sum(_parts(path), [])
     if not clips or not all(re.fullmatch(r"\d+_\d+", c.name) for c in clips): return None
     whole, = read_frames(path)
-    def camera(name): return name.split("_")[0]
-    def of(values, s): return Lazy({name: partial(values.__getitem__, name) for name in values if camera(name) == s})
-    return [Scene(s, *([c for c in part if camera(c.name) == s] for part in (whole.train, whole.test)), of(whole.labels, s), of(whole.masks, s))
-            for s in sorted({camera(c.name) for c in clips}, key=int)]
+    scenes = []
+    for camera in sorted({_camera(c.name) for c in clips}, key=int):
+        train = [c for c in whole.train if _camera(c.name) == camera]
+        test = [c for c in whole.test if _camera(c.name) == camera]
+        labels, masks = _of_camera(whole.labels, camera), _of_camera(whole.masks, camera)
+        scenes.append(Scene(camera, train, test, labels, masks))
+    return scenes
 
 # %% ../nbs/14_layouts.ipynb #9467f0b2
 def read_stretches(path):  # a CSV with clip, first, last; whatever else is in it
-    "Its rows (clip, first, last), frames counted from 0 and both ends in the stretch. What is not such a table is a `DDLError`."
+    """Its rows (clip, first, last), frames counted from 0 and both ends in the stretch.
+    What is not such a table is a `DDLError`."""
     kinds = {"clip": str, "first": "int64", "last": "int64"}
     try: table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, skipinitialspace=True)
-    except (OSError, ValueError) as e: raise DDLError(f"{path}: must be a table with the columns clip, first, last and whole frame numbers, counted from 0 ({str(e).splitlines()[0]})") from e
-    return tuple((str(name).strip(), first, last) for name, first, last in table[list(kinds)].itertuples(index=False))
+    except (OSError, ValueError) as e:
+        raise DDLError(f"{path}: must be a table with the columns clip, first, last "
+                       "and whole frame numbers, counted from 0 "
+                       f"({str(e).splitlines()[0]})") from e
+    rows = table[list(kinds)].itertuples(index=False)
+    return tuple((str(name).strip(), first, last) for name, first, last in rows)
 
-def csv_labels(file,   # clip, first, last: a row for each stretch that should be found; frames counted from 0, both ends anomalous
+def csv_labels(file,   # for `read_stretches`: a row for each stretch that should be found
                clips): # the test clips; the file names them with or without their ending
-    "Labels of all test clips; one without a row is normal. A video's frames are counted when its labels are first asked for."
+    """Labels of all test clips; one without a row is normal.
+    A video's frames are counted when its labels are first asked for."""
     ranges = {c.name: [] for c in clips}
     for name, first, last in read_stretches(file):
         stem = Path(name).stem if Path(name).suffix.lower() in VIDEOS else name
         ranges[fitting("labels", stem, None, clips, file).name].append((first, last))
     labels = Lazy({c.name: partial(range_labels, ranges[c.name], c, file) for c in clips})
     for clip in clips:
-        if clip.files is not None: labels[clip.name]     # folders are quickly counted, so their errors come now
+        if clip.files is not None: labels[clip.name]  # a folder is quickly counted: its errors now
     return labels
 
+# %% ../nbs/14_layouts.ipynb #ac2bb9df
 def read_train_test(path):  # a folder
-    "train/ and test/, each of videos or folders of images, with an optional labels.csv beside or in test/."
+    """train/ and test/, each of videos or folders of images,
+    with an optional labels.csv beside or in test/."""
     test_folder = find(path, "test|testing")
     train, test = clips_in(find(path, "train|training")), clips_in(test_folder)
     if not train and not test: return None
@@ -258,25 +363,32 @@ def read_train_test(path):  # a folder
     return [Scene(path.name, train, test, csv_labels(file, test) if file else {})]
 
 def read_plain(path):  # a folder, or a video file
-    "One video, a folder of videos, a folder of folders of images, or a folder of images: all normal, unless there is a labels.csv beside them; then they are test clips."
-    clips = clips_in(path) or [Clip(f) for f in (path,) if f.is_file() and f.suffix.lower() in VIDEOS]
+    """One video, a folder of videos, a folder of folders of images, or a folder of images:
+    all normal, unless there is a labels.csv beside them; then they are test clips."""
+    one = path.is_file() and path.suffix.lower() in VIDEOS
+    clips = [Clip(path)] if one else clips_in(path)
     if not clips: return None
-    if file := find(path, "labels.csv"): return [Scene(path.name, [], clips, csv_labels(file, clips))]
-    return [Scene(path.stem if path.is_file() else path.name, clips)]
+    file = find(path, "labels.csv")
+    if file: return [Scene(path.name, [], clips, csv_labels(file, clips))]
+    return [Scene(_name(path), clips)]
 
 # %% ../nbs/14_layouts.ipynb #a6e13319
+def _read_videos(path): return read_plain(path) if path.is_dir() and listing(path, VIDEOS) else None
+def _read_video(path): return read_plain(path) if path.is_file() else None
+
 LAYOUTS = {                              # asked in this order: path -> list of scenes, or None
     "shanghaitech": read_shanghaitech,
     "frames": read_frames,
     "ucsd": read_ucsd,
     "avenue": read_avenue,
     "train/test": read_train_test,
-    "videos": lambda path: read_plain(path) if path.is_dir() and listing(path, VIDEOS) else None,
-    "video": lambda path: read_plain(path) if path.is_file() else None,
+    "videos": _read_videos,
+    "video": _read_video,
     "images": read_plain,
 }
-KNOWN = ("training/frames and testing/frames; UCSD's Train/Train001 and Test/Test001; Avenue's training_videos; train/ and test/; "
-         "videos (avi, mp4, mov, mkv, ...); images (jpg, png, tif, bmp), or folders of them")
+KNOWN = ("training/frames and testing/frames; UCSD's Train/Train001 and Test/Test001; "
+         "Avenue's training_videos; train/ and test/; videos (avi, mp4, mov, mkv, ...); "
+         "images (jpg, png, tif, bmp), or folders of them")
 
 @dataclass
 class Source:
@@ -285,42 +397,80 @@ class Source:
     layout: str
     scenes: list
 
-def _recognise(path, deeper=True):
-    for layout, read in LAYOUTS.items():
-        if not deeper and layout == "images": continue      # frames/ and masks/ side by side are no two cameras
-        if scenes := read(path): return Source(path.stem if path.is_file() else path.name, layout, scenes)
-    inside = [s for f in folders(path) if (s := _recognise(f, False))] if deeper and path.is_dir() else []
-    return Source(path.name, " + ".join(dict.fromkeys(s.layout for s in inside)), sum((s.scenes for s in inside), [])) if inside else None
+# %% ../nbs/14_layouts.ipynb #f18d49f9
+def _read(path, layouts):
+    "The `Source` that the first of these layouts makes of the path, or None."
+    for layout in layouts:
+        scenes = LAYOUTS[layout](path)
+        if scenes: return Source(_name(path), layout, scenes)
 
-def open_source(source,  # a dataset's folder, a folder of videos or images, a video file, each here or in $DDL_DATA, or 'plaza'; 'builtin:plaza' where a folder of that name is in the way
+def _recognise(path):
+    "The `Source` that a path is, or that its sub-folders are together; or None."
+    source = _read(path, LAYOUTS)
+    if source or not path.is_dir(): return source
+    layouts = [layout for layout in LAYOUTS if layout != "images"]
+    inside = [_read(f, layouts) for f in folders(path)]
+    found = [source for source in inside if source]
+    if not found: return None
+    layout = " + ".join(dict.fromkeys(s.layout for s in found))
+    return Source(path.name, layout, sum((s.scenes for s in found), []))
+
+# %% ../nbs/14_layouts.ipynb #af8b24ac
+def _refuse_twins(found, source):
+    "A `DDLError` if two clips to train on, or two to test on, of a scene have the same name."
+    for scene in found.scenes:
+        for clips in (scene.train, scene.test):
+            names = [c.name for c in clips]
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise DDLError(f"{source}: scene {scene.name} has two clips called {min(twice)}; "
+                               "rename one of them")
+
+def open_source(source,  # a dataset's folder, one of videos or images, a video file, or 'plaza'
                 seed=0): # of the plaza
-    "Recognise a source and open its clips; nothing is decoded yet. A `DDLError` where it is missing, empty or not recognised."
+    """Recognise a source and open its clips; nothing is decoded yet. Paths are looked for here
+    and in $DDL_DATA; 'builtin:plaza' is the plaza where a folder of that name is in the way.
+    A `DDLError` where a source is missing, empty or not recognised."""
     path = find_data(source)
     if str(source) == "builtin:plaza" or str(source) == "plaza" and not path.exists():
         from ddl_nb.plaza import plaza
         return Source("plaza", "plaza", [plaza(seed)])
-    if not path.exists(): raise DDLError(f"{source}: no such file or folder, nor in the folder that DDL_DATA names; a source is a dataset's folder, a folder of videos, a video file, or the word plaza")
+    if not path.exists():
+        raise DDLError(f"{source}: no such file or folder, nor in the folder that DDL_DATA names; "
+                       "a source is a dataset's folder, a folder of videos, a video file, "
+                       "or the word plaza")
     found = _recognise(Path(os.path.abspath(path)))
-    if path.is_dir() and not any(path.iterdir()): raise DDLError(f"{source}: the folder is empty; looked for {KNOWN}")
+    if path.is_dir() and not any(path.iterdir()):
+        raise DDLError(f"{source}: the folder is empty; looked for {KNOWN}")
     if not found: raise DDLError(f"{source}: nothing recognised here; looked for {KNOWN}")
-    for name, clips in ((f"scene {s.name}", part) for s in found.scenes for part in (s.train, s.test)):
-        names = [c.name for c in clips]
-        if twice := {n for n in names if names.count(n) > 1}: raise DDLError(f"{source}: {name} has two clips called {min(twice)}; rename one of them")
+    _refuse_twins(found, source)
     return found
 
 # %% ../nbs/14_layouts.ipynb #3bdb938e
+def _share(labels):
+    "How many of all labelled frames are anomalous."
+    if not labels: return "-"
+    anomalous, known = sum(int(l.sum()) for l in labels), sum(map(len, labels))
+    return f"{anomalous} of {known} ({anomalous / known:.0%})"
+
+def _row(scene, part):  # 'train' or 'test'
+    "What there is of one part of a scene."
+    clips = getattr(scene, part)
+    tested = [c.name for c in clips if part == "test"]
+    labels = [scene.labels[name] for name in tested if name in scene.labels]
+    sizes = sorted({f"{c.height}x{c.width}" for c in clips})
+    rates = sorted({f"{c.fps:g}" for c in clips if c.fps})
+    return {"scene": scene.name, "part": part,
+            "clips": len(clips), "frames": sum(map(len, clips)),
+            "size": ", ".join(sizes), "fps": ", ".join(rates) or "-",
+            "labelled clips": len(labels) or "-", "anomalous frames": _share(labels),
+            "clips with masks": sum(name in scene.masks for name in tested) or "-"}
+
 def describe(source):  # a `Source`
-    "A table as text: for each scene its clips, frames, sizes (height x width), rates, and how much of the truth is known."
-    rows = []
-    for scene in source.scenes:
-        for part, clips in (("train", scene.train), ("test", scene.test)):
-            if not clips: continue
-            labels = [scene.labels[c.name] for c in clips if part == "test" and c.name in scene.labels]
-            anomalous, known = sum(int(l.sum()) for l in labels), sum(map(len, labels))
-            rows.append({"scene": scene.name, "part": part, "clips": len(clips), "frames": sum(map(len, clips)),
-                         "size": ", ".join(sorted({f"{c.height}x{c.width}" for c in clips})),
-                         "fps": ", ".join(sorted({f"{c.fps:g}" for c in clips if c.fps})) or "-",
-                         "labelled clips": len(labels) or "-",
-                         "anomalous frames": f"{anomalous} of {known} ({anomalous / known:.0%})" if labels else "-",
-                         "clips with masks": sum(c.name in scene.masks for c in clips if part == "test") or "-"})
-    return f"{source.name}: layout {source.layout}, {len(source.scenes)} scene{'s' * (len(source.scenes) != 1)}\n" + pd.DataFrame(rows).to_string(index=False)
+    """A table as text: for each scene its clips, frames, sizes (height x width), rates,
+    and how much of the truth is known."""
+    parts = [(scene, part) for scene in source.scenes for part in ("train", "test")]
+    rows = [_row(scene, part) for scene, part in parts if getattr(scene, part)]
+    count = len(source.scenes)
+    head = f"{source.name}: layout {source.layout}, {count} scene{'s' * (count != 1)}"
+    return head + "\n" + pd.DataFrame(rows).to_string(index=False)

@@ -8,72 +8,115 @@ __all__ = ['MEASURES', 'BASELINES', 'won', 'auc', 'frame_auc', 'minmax', 'smooth
            'pixel_auc', 'regions_tracks', 'thresholds', 'match', 'area', 'rbdc_tbdc', 'report', 'report_table']
 
 # %% ../nbs/08_metrics.ipynb #4e787368
-import numpy as np, cv2
 from itertools import chain, zip_longest
+
+import cv2
+import numpy as np
+import pandas as pd
 from scipy import ndimage
-from .data import DDLError
-from .scoring import smooth, frame_scores
+
+from .running import DDLError, inside
+from .scoring import frame_scores, smooth
 
 # %% ../nbs/08_metrics.ipynb #b53c4e2a
 def won(high,  # (p,) scores that should be the higher ones
         low):  # (n,) scores that should be the lower ones
     "In how many of the p x n pairs is `high` the higher one? A tie is half a pair."
-    low, high = np.sort(low), np.asarray(high)
-    return float((np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")).sum() / 2)
+    low = np.sort(low)
+    below         = np.searchsorted(low, high, "left").sum()
+    below_or_tied = np.searchsorted(low, high, "right").sum()
+    return float((below + below_or_tied) / 2)
+
+def _share_won(high, low):
+    "The same as a share of all pairs in percent; None where there is no pair."
+    pairs = len(high) * len(low)
+    return 100 * won(high, low) / pairs if pairs else None
 
 def auc(labels,  # (n,) 0 or 1
         scores): # (n,) higher = more abnormal
-    "Area under the ROC curve in percent: the share of pairs won. None where all labels are alike, for then there is no pair."
+    """Area under the ROC curve in percent: the share of pairs won.
+    None where all labels are alike, for then there is no pair."""
     labels, scores = np.asarray(labels), np.asarray(scores, float)
-    pairs = (labels == 1).sum() * (labels == 0).sum()
-    return 100 * won(scores[labels == 1], scores[labels == 0]) / float(pairs) if pairs else None
+    return _share_won(scores[labels == 1], scores[labels == 0])
 
 # %% ../nbs/08_metrics.ipynb #e3bc4764
-def _paired(scores, labels):
-    "Scores and labels as lists of arrays, clip by clip in the order of `labels`; whatever does not fit together is a `DDLError`."
-    if not labels: raise DDLError("no clip has labels: give 0 or 1 for every frame of every scored clip")
-    pairs = []
-    for name in chain(labels, scores):
-        if name not in scores: raise DDLError(f"clip {name}: has labels but no scores; score it, or leave its labels out")
-        if name not in labels: raise DDLError(f"clip {name}: has scores but no labels; label it, or leave its scores out")
-    for name, y in labels.items():
-        s, y = np.asarray(scores[name], float), np.asarray(y)
-        if s.shape != y.shape: raise DDLError(f"clip {name}: {len(s)} scores but {len(y)} labels; there must be one of each for every frame")
-        if not np.isfinite(s).all(): raise DDLError(f"clip {name}: the score of frame {np.flatnonzero(~np.isfinite(s))[0]} is not a finite number; score the clip again")
-        if not np.isin(y, (0, 1)).all(): raise DDLError(f"clip {name}: labels must be 0 (normal) or 1 (anomalous)")
-        pairs.append((s, y.astype(int)))
-    return map(list, zip(*pairs))
+def _checked(name, scores, labels):
+    "One clip's scores and labels as arrays."
+    s, y = np.asarray(scores, float), np.asarray(labels)
+    if s.shape != y.shape:
+        raise DDLError(f"clip {name}: {len(s)} scores but {len(y)} labels; "
+                       "there must be one of each for every frame")
+    if not np.isfinite(s).all():
+        bad = np.flatnonzero(~np.isfinite(s))[0]
+        raise DDLError(f"clip {name}: the score of frame {bad} is not a finite number; "
+                       "score the clip again")
+    if not np.isin(y, (0, 1)).all():
+        raise DDLError(f"clip {name}: labels must be 0 (normal) or 1 (anomalous)")
+    return s, y.astype(int)
 
+# %% ../nbs/08_metrics.ipynb #f8cba6bd
+def _paired(scores, labels):
+    """All clips' scores and all clips' labels, in the order of `labels`.
+    What does not fit together is a `DDLError`."""
+    if not labels:
+        raise DDLError("no clip has labels: give 0 or 1 for every frame of every scored clip")
+    for name in labels:
+        if name not in scores:
+            raise DDLError(f"clip {name}: has labels but no scores; "
+                           "score it, or leave its labels out")
+    for name in scores:
+        if name not in labels:
+            raise DDLError(f"clip {name}: has scores but no labels; "
+                           "label it, or leave its scores out")
+    return zip(*[_checked(name, scores[name], y) for name, y in labels.items()])
+
+# %% ../nbs/08_metrics.ipynb #ed5cac42
 def _one_class(labels):
     "Why there is no AUC, or None if there is one."
     classes = set(np.concatenate(labels))
-    return None if classes == {0, 1} else f"all labelled frames are {'anomalous' if classes == {1} else 'normal'}: an AUC needs both"
+    if classes == {0, 1}: return None
+    only = "anomalous" if classes == {1} else "normal"
+    return f"all labelled frames are {only}: an AUC needs both"
 
 # %% ../nbs/08_metrics.ipynb #9b6ad27d
+def _auc_with_extras(labels, scores):
+    "The AUC with one more normal frame below all scores and one more anomalous frame above them."
+    anomalous, normal = scores[labels == 1], scores[labels == 0]
+    P, N = len(anomalous), len(normal)
+    return 100 * (won(anomalous, normal) + P + N + 1) / ((P + 1) * (N + 1))
+
 def frame_auc(scores,  # clip name -> (n,) frame scores
               labels): # clip name -> (n,) 0 or 1
     """Frame-level ROC AUC in percent, as a dict.
 
-    `micro`: all frames in one ranking. `macro`: mean over clips, each with one extra normal frame below its lowest and one extra
-    anomalous frame above its highest score. `macro_two_class`: mean over the clips that hold both classes, without extras.
-    `by_clip`: those clips' own AUC, None for the others. What cannot be computed is None, and `reason` says why."""
+    `micro`: all frames in one ranking.
+    `macro`: mean over clips, each with one extra normal frame below its lowest
+    and one extra anomalous frame above its highest score.
+    `macro_two_class`: mean over the clips that hold both classes, without extras.
+    `by_clip`: those clips' own AUC, None for the others.
+    What cannot be computed is None, and `reason` says why."""
     s, y = _paired(scores, labels)
     by_clip = dict(zip(labels, map(auc, y, s)))
     result = dict(micro=None, macro=None, macro_two_class=None, by_clip=by_clip)
-    if reason := _one_class(y): return result | {"reason": reason}
-    odd = np.array([v.sum() for v in y]); calm = np.array([len(v) for v in y]) - odd
-    wins = np.array([v or 0. for v in by_clip.values()]) / 100 * odd * calm
-    two = [v for v in by_clip.values() if v is not None]
-    result |= dict(micro=auc(np.concatenate(y), np.concatenate(s)),
-                   macro=float(np.mean(100 * (wins + odd + calm + 1) / ((odd + 1) * (calm + 1)))),
-                   macro_two_class=float(np.mean(two)) if two else None)
-    return result if two else result | {"reason": "no clip holds both normal and anomalous frames"}
+    reason = _one_class(y)
+    if reason: return result | {"reason": reason}
+    result["micro"] = auc(np.concatenate(y), np.concatenate(s))
+    with_extras = [_auc_with_extras(*clip) for clip in zip(y, s)]
+    result["macro"] = float(np.mean(with_extras))
+    two_class = [v for v in by_clip.values() if v is not None]
+    if two_class: result["macro_two_class"] = float(np.mean(two_class))
+    else: result["reason"] = "no clip holds both normal and anomalous frames"
+    return result
 
 # %% ../nbs/08_metrics.ipynb #04f3a6be
 def minmax(scores): # clip name -> (n,) frame scores
-    "Each clip stretched to [0, 1] by itself; a constant clip becomes 0. Needs the whole clip, so it cannot run live."
-    stretched = {k: np.asarray(s, float) - np.min(s) for k, s in scores.items()}
-    return {k: s / (s.max() or 1) for k, s in stretched.items()}
+    """Each clip stretched to [0, 1] by itself; a constant clip becomes 0.
+    Needs the whole clip, so it cannot run live."""
+    stretched = {}
+    for name, s in scores.items():
+        s = np.asarray(s, float) - np.min(s)
+        stretched[name] = s / (s.max() or 1)
+    return stretched
 
 # %% ../nbs/08_metrics.ipynb #28eeaa02
 MEASURES = ("micro", "macro", "macro_two_class")
@@ -82,154 +125,235 @@ def smooth_clips(scores, width=17): # clip name -> (n,) frame scores
     "The median filter over time, clip by clip: it never reaches from one clip into the next."
     return {k: smooth(s, width) for k, s in scores.items()}
 
+def _by_measure(raw, smoothed):
+    "Two results of `frame_auc` as measure -> {raw, smoothed}."
+    return {m: dict(raw=raw[m], smoothed=smoothed[m]) for m in MEASURES}
+
 def raw_and_smoothed(scores,    # clip name -> (n,) frame scores
                      labels,    # clip name -> (n,) 0 or 1
                      width=17): # frames, of the median filter
     "`frame_auc` of the scores as they are and after the median filter: measure -> {raw, smoothed}."
-    raw, smoothed = frame_auc(scores, labels), frame_auc(smooth_clips(scores, width), labels)
-    return {m: dict(raw=raw[m], smoothed=smoothed[m]) for m in MEASURES}
+    raw = frame_auc(scores, labels)
+    return _by_measure(raw, frame_auc(smooth_clips(scores, width), labels))
 
-def _spread(values):
-    "Mean and 95 % range of a list, None where the values are."
+# %% ../nbs/08_metrics.ipynb #2acaacab
+def _middle_95(values):
+    "The range that holds 95 % of the values."
+    low, high = np.quantile(values, (.025, .975))
+    return dict(low=float(low), high=float(high))
+
+def _spread(results, measure, how):
+    "Mean and 95 % range of one figure of many `raw_and_smoothed`; None where it is None."
+    values = [r[measure][how] for r in results]
     if None in values: return None
-    return dict(mean=float(np.mean(values)), low=float(np.quantile(values, .025)), high=float(np.quantile(values, .975)))
+    return dict(mean=float(np.mean(values)), **_middle_95(values))
 
 def floors(labels,    # clip name -> (n,) 0 or 1
            draws=100, # of noise
            seed=0,    # of noise
            width=17): # frames, of the median filter
-    "What scores that never saw a pixel reach: {noise, middle, later} -> measure -> {raw, smoothed}; of noise the mean and 95 % range."
-    rng = np.random.default_rng(seed)
-    noise = [raw_and_smoothed({k: rng.random(len(y)) for k, y in labels.items()}, labels, width) for _ in range(draws)]
+    """What scores that never saw a pixel reach:
+    {noise, middle, later} -> measure -> {raw, smoothed}; of noise the mean and 95 % range."""
+    rng, drawn = np.random.default_rng(seed), []
+    for _ in range(draws):
+        noise = {k: rng.random(len(y)) for k, y in labels.items()}
+        drawn.append(raw_and_smoothed(noise, labels, width))
+    noise = {m: dict(raw=_spread(drawn, m, "raw"), smoothed=_spread(drawn, m, "smoothed"))
+             for m in MEASURES}
     middle = {k: -np.abs(np.linspace(-1, 1, len(y))) for k, y in labels.items()}
     later = {k: np.arange(len(y)) for k, y in labels.items()}
-    return dict(noise={m: {how: _spread([n[m][how] for n in noise]) for how in ("raw", "smoothed")} for m in MEASURES},
-                middle=raw_and_smoothed(middle, labels, width), later=raw_and_smoothed(later, labels, width))
+    return dict(noise=noise,
+                middle=raw_and_smoothed(middle, labels, width),
+                later=raw_and_smoothed(later, labels, width))
 
 # %% ../nbs/08_metrics.ipynb #09530a70
 BASELINES = ("background", "previous", "neighbours")
 
+def _distance(a, b):
+    "Per pixel the Euclidean distance over channels, divided by the root of their number."
+    return np.sqrt(np.square(a - b).mean(axis=-1))
+
 def baseline_maps(frames,           # iterable of uint8 (h, w, c), one clip
-                  background=None): # uint8 (h, w, c), the scene's median; without it, that map is left out
+                  background=None): # uint8 (h, w, c), the scene's median; else no such map
     "For each frame a dict of score maps, float32 (h, w) in [0, 1]. Holds three frames at a time."
-    distance = lambda a, b: np.sqrt(np.square(a - b).mean(axis=-1))
     frames = (np.asarray(f, np.float32) / 255 for f in frames)
-    background = None if background is None else np.asarray(background, np.float32) / 255
+    if background is not None: background = np.asarray(background, np.float32) / 255
     previous = now = next(frames)
     for after in chain(frames, [None]):
         following = now if after is None else after
-        maps = {} if background is None else {"background": distance(now, background)}
-        yield maps | {"previous": distance(now, previous), "neighbours": distance(now, (previous + following) / 2)}
+        maps = {} if background is None else {"background": _distance(now, background)}
+        maps["previous"] = _distance(now, previous)
+        maps["neighbours"] = _distance(now, (previous + following) / 2)
+        yield maps
         previous, now = now, following
 
+# %% ../nbs/08_metrics.ipynb #32547041
 def baseline_scores(clips,            # the test `Clip`s
                     size,             # (height, width) of the frames that the model sees
                     channels=3,       # 3 or 1, as the model
-                    background=None,  # uint8 (h, w, c) of the training clips, as `ddl_nb.tracks.background` gives it
+                    background=None,  # uint8 (h, w, c), from `ddl_nb.tracks.background`
                     patch=16,         # pixels
                     stride=8):        # pixels
-    "Frame scores without any learning: baseline -> clip name -> (n,). Streams, so a clip may be long."
+    """Frame scores without any learning: baseline -> clip name -> (n,).
+    Streams, so a clip may be long."""
     scores = {}
     for clip in clips:
+        frames = []                                       # of each: baseline -> score
         for maps in baseline_maps(clip.frames(size, channels), background):
-            for name, m in maps.items():
-                scores.setdefault(name, {}).setdefault(clip.name, []).append(float(frame_scores(m[None], patch, stride)[0]))
-    return {name: {k: np.array(v) for k, v in by_clip.items()} for name, by_clip in scores.items()}
+            frames.append({name: float(frame_scores(m[None], patch, stride)[0])
+                           for name, m in maps.items()})
+        for name in frames[0]:
+            scores.setdefault(name, {})[clip.name] = np.array([f[name] for f in frames])
+    return scores
 
 # %% ../nbs/08_metrics.ipynb #fd1a7c06
 def won_by_clip(scores,  # clip name -> (n,) frame scores
                 labels): # clip name -> (n,) 0 or 1
-    "(k, k) table: pairs that the anomalous frames of clip i win against the normal frames of clip j; and the (k,) numbers of both."
+    """(k, k) table: pairs that the anomalous frames of clip i win against
+    the normal frames of clip j; and the (k,) numbers of both."""
     s, y = _paired(scores, labels)
-    odd, calm = ([v[t == c] for v, t in zip(s, y)] for c in (1, 0))
-    return np.array([[won(o, c) for c in calm] for o in odd]), np.array([len(o) for o in odd]), np.array([len(c) for c in calm])
+    anomalous = [v[t == 1] for v, t in zip(s, y)]
+    normal    = [v[t == 0] for v, t in zip(s, y)]
+    pairs = [won(a, n) for a in anomalous for n in normal]
+    table = np.reshape(pairs, (len(anomalous), len(normal)))
+    return table, np.array([len(a) for a in anomalous]), np.array([len(n) for n in normal])
 
+# %% ../nbs/08_metrics.ipynb #b831a9f2
 def confidence(scores,      # clip name -> (n,) frame scores
                labels,      # clip name -> (n,) 0 or 1
-               other=None,  # scores to compare with: the interval is that of AUC(scores) - AUC(other)
+               other=None,  # scores to compare with: the interval of AUC(scores) - AUC(other)
                draws=1000,  # resamples of the clips
                seed=0):
-    """95 % percentile interval of the micro AUC (or of a paired difference) in points, by resampling clips with replacement.
+    """95 % percentile interval of the micro AUC (or of a paired difference) in points,
+    by resampling clips with replacement.
 
-    Returns `value`, `low`, `high`, `draws`, and `skipped`, the draws that held one class only. Without an interval, `reason` says why."""
-    table, odd, calm = won_by_clip(scores, labels)
+    Returns `value`, `low`, `high`, `draws`, and `skipped`, the draws that held one class only.
+    Without an interval, `reason` says why."""
+    table, anomalous, normal = won_by_clip(scores, labels)
     if other is not None: table = table - won_by_clip(other, labels)[0]
-    if not odd.any() or not calm.any(): return dict(value=None, low=None, high=None, reason=_one_class(list(labels.values())))
-    return resample(table[None], odd, calm, draws, seed)
+    if not anomalous.any() or not normal.any():
+        reason = _one_class(list(labels.values()))
+        return dict(value=None, low=None, high=None, reason=reason)
+    return resample(table[None], anomalous, normal, draws, seed)
 
-def resample(tables,     # (s, k, k): for each of s runs the pairs won, as `won_by_clip` counts them, or differences of such tables
-             odd, calm,  # (k,) anomalous and normal frames of each clip
+# %% ../nbs/08_metrics.ipynb #851ad359
+def resample(tables,     # (s, k, k): the tables of s runs, from `won_by_clip`, or differences
+             anomalous,  # (k,) anomalous frames of each clip
+             normal,     # (k,) normal frames of each clip
              draws=1000, # resamples, of the clips and of the runs, with replacement
              seed=0):
-    "The mean over the runs of the micro AUC (or of a paired difference) in points with its 95 % percentile interval, as `confidence` returns it."
+    """The mean over the runs of the micro AUC (or of a paired difference) in points
+    with its 95 % percentile interval, as `confidence` returns it."""
     s, k, _ = np.shape(tables)
-    result = dict(value=float(100 * np.mean(tables, axis=0).sum() / (odd.sum() * calm.sum())), low=None, high=None)
+    value = 100 * np.mean(tables, axis=0).sum() / (anomalous.sum() * normal.sum())
+    result = dict(value=float(value), low=None, high=None)
     if k < 2: return result | {"reason": "one clip only: there is nothing to resample"}
     rng = np.random.default_rng(seed)
-    times = rng.multinomial(k, np.full(k, 1 / k), size=draws)                           # how often each draw holds each clip
-    runs = rng.multinomial(s, np.full(s, 1 / s), size=draws) / s                        # and each run's share in it
-    pairs = (times @ odd) * (times @ calm)
-    table = np.tensordot(runs, tables, 1)                                               # (draws, k, k)
-    values = 100 * np.einsum("dij,di,dj->d", table, times, times)[pairs > 0] / pairs[pairs > 0]
-    low, high = np.quantile(values, (.025, .975)) if len(values) else (None, None)
-    return result | dict(low=float(low), high=float(high), draws=draws, skipped=int((pairs == 0).sum()))
+    # how often each draw holds each clip, and each run's share in it
+    times = rng.multinomial(k, np.full(k, 1 / k), size=draws)
+    runs  = rng.multinomial(s, np.full(s, 1 / s), size=draws) / s
+    pairs = (times @ anomalous) * (times @ normal)
+    table = np.tensordot(runs, tables, 1)                            # (draws, k, k)
+    wins  = np.einsum("dij,di,dj->d", table, times, times)
+    some  = pairs > 0
+    values = 100 * wins[some] / pairs[some]
+    if len(values): result |= _middle_95(values)
+    return result | dict(draws=draws, skipped=int((~some).sum()))
 
 # %% ../nbs/08_metrics.ipynb #d83e681e
 def by_kind(scores, # clip name -> (n,) frame scores
             labels, # clip name -> (n,) 0 or 1
             kinds): # clip name -> list of (kind, first frame, last frame), both inclusive
-    "Kind -> `auc` in percent of its anomalous frames against all normal frames of the scene (None without either), and how many `frames`."
+    """Kind -> `auc` in percent of its anomalous frames against all normal frames of the scene
+    (None without either), and how many `frames`."""
     s, y = _paired(scores, labels)
+    normal = np.concatenate([v[t == 0] for v, t in zip(s, y)])
     s, y = dict(zip(labels, s)), dict(zip(labels, y))
-    normal, found = np.concatenate([s[k][y[k] == 0] for k in s]), {}
+    found = {}                                          # kind -> scores of its frames, clip by clip
     for name, events in kinds.items():
-        if name not in s: raise DDLError(f"clip {name}: has kinds of anomalies but no scores; score it, or leave its kinds out")
-        for kind in {e[0] for e in events}:
-            inside = np.any([(np.arange(len(y[name])) >= first) & (np.arange(len(y[name])) <= last) for k, first, last in events if k == kind], axis=0)
-            found.setdefault(kind, []).append(s[name][inside & (y[name] == 1)])
-    odd = {kind: np.concatenate(v) for kind, v in sorted(found.items())}
-    return {kind: dict(auc=100 * won(v, normal) / (len(v) * len(normal)) if len(v) and len(normal) else None, frames=len(v)) for kind, v in odd.items()}
+        if name not in s:
+            raise DDLError(f"clip {name}: has kinds of anomalies but no scores; "
+                           "score it, or leave its kinds out")
+        for kind in {k for k, _, _ in events}:
+            ranges = [(first, last) for k, first, last in events if k == kind]
+            frames = inside(range(len(y[name])), ranges) & (y[name] == 1)
+            found.setdefault(kind, []).append(s[name][frames])
+    result = {}
+    for kind, parts in sorted(found.items()):
+        anomalous = np.concatenate(parts)
+        result[kind] = dict(auc=_share_won(anomalous, normal), frames=len(anomalous))
+    return result
 
 # %% ../nbs/08_metrics.ipynb #6858459b
 def half_bin(values): # float array
-    "The rank of each value's half-precision rounding, 0 to 65535: monotone, and at most 1/1024 of the value wide above 6e-5."
-    bits = np.clip(values, -65504, 65504).astype(np.float16).view(np.int16).astype(np.int64)
+    """The rank of each value's half-precision rounding, 0 to 65535:
+    monotone, and at most 1/1024 of the value wide above 6e-5."""
+    half = np.clip(values, -65504, 65504).astype(np.float16)
+    bits = half.view(np.int16).astype(np.int64)
     return np.where(bits < 0, -(bits & 32767), bits) + 32768
 
+# %% ../nbs/08_metrics.ipynb #0ec54ebd
+def _checked_map(name, i, m, truth):
+    "The score map and the mask of one frame as arrays."
+    m, truth = np.asarray(m, np.float32), np.asarray(truth)
+    if m.shape != truth.shape:
+        mine, theirs = ("x".join(map(str, a.shape)) for a in (m, truth))
+        raise DDLError(f"clip {name}: score maps are {mine}, masks {theirs}; "
+                       "load the masks at the maps' size")
+    if not np.isfinite(m).all():
+        raise DDLError(f"clip {name}: the score map of frame {i} holds NaN or infinity; "
+                       "score the clip again")
+    return m, truth
+
 def _frames(maps, masks, patch=1):
-    "Yield clip name, score map (h, w), averaged over patches, and mask (h, w) of every frame of every clip that has masks."
+    """Yield clip name, score map (h, w), averaged over patches, and mask (h, w)
+    of every frame of every clip that has masks."""
     for name, mask in masks.items():
-        if name not in maps: raise DDLError(f"clip {name}: has masks but no score maps; score it with maps, or leave its masks out")
+        if name not in maps:
+            raise DDLError(f"clip {name}: has masks but no score maps; "
+                           "score it with maps, or leave its masks out")
         for i, (m, truth) in enumerate(zip_longest(maps[name], mask)):
-            if m is None or truth is None: raise DDLError(f"clip {name}: {'fewer' if m is None else 'more'} score maps than its {len(mask)} masks; there must be one of each for every frame")
-            m, truth = np.asarray(m, np.float32), np.asarray(truth)
-            if m.shape != truth.shape: raise DDLError(f"clip {name}: score maps are {'x'.join(map(str, m.shape))}, masks {'x'.join(map(str, truth.shape))}; load the masks at the maps' size")
-            if not np.isfinite(m).all(): raise DDLError(f"clip {name}: the score map of frame {i} holds NaN or infinity; score the clip again")
+            if m is None or truth is None:
+                how = "fewer" if m is None else "more"
+                raise DDLError(f"clip {name}: {how} score maps than its {len(mask)} masks; "
+                               "there must be one of each for every frame")
+            m, truth = _checked_map(name, i, m, truth)
             yield name, cv2.blur(m, (patch, patch), borderType=cv2.BORDER_REPLICATE), truth
 
+# %% ../nbs/08_metrics.ipynb #127bc9d1
 def pixel_auc(maps,     # clip name -> (n, h, w) array, or iterator of (h, w) score maps
-              masks,    # clip name -> (n, h, w), above 0 where anomalous; clips without masks are left out
+              masks,    # clip name -> (n, h, w), above 0 where anomalous; other clips are left out
               patch=1): # pixels: each map is first averaged over squares of this side
-    "ROC AUC over pixels in percent (`pixel_auc`), with a bound on its error in points (`pixel_auc_error`). One pass, one histogram."
+    """ROC AUC over pixels in percent (`pixel_auc`), with a bound on its error in points
+    (`pixel_auc_error`). One pass, one histogram."""
     counts = np.zeros((2, 65536), np.int64)
     for _, m, truth in _frames(maps, masks, patch):
-        counts += np.bincount((half_bin(m) + 65536 * (truth > 0)).ravel(), minlength=2 * 65536).reshape(2, -1)
-    (calm, odd), pairs = counts, float(counts[0].sum()) * float(counts[1].sum())
-    if not pairs: return dict(pixel_auc=None, pixel_auc_error=None, pixel_reason="the masks hold one class of pixels only: an AUC needs both")
-    tied = (odd * (calm / pairs)).sum() / 2
-    return dict(pixel_auc=float(100 * ((odd * ((np.cumsum(calm) - calm) / pairs)).sum() + tied)), pixel_auc_error=float(100 * tied))
+        bins = half_bin(m) + 65536 * (truth > 0)
+        counts += np.bincount(bins.ravel(), minlength=2 * 65536).reshape(2, -1)
+    normal, anomalous = counts
+    pairs = float(normal.sum()) * float(anomalous.sum())
+    if not pairs:
+        return dict(pixel_auc=None, pixel_auc_error=None,
+                    pixel_reason="the masks hold one class of pixels only: an AUC needs both")
+    lower = np.cumsum(normal) - normal                # normal pixels in the bins below
+    above = (anomalous * (lower / pairs)).sum()
+    tied  = (anomalous * (normal / pairs)).sum() / 2
+    return dict(pixel_auc=float(100 * (above + tied)), pixel_auc_error=float(100 * tied))
 
 # %% ../nbs/08_metrics.ipynb #dcc996a2
-def regions_tracks(mask): # (n, h, w), bool or integers; above 0 where anomalous; if the values differ they are the anomalies' numbers
-    "For each frame (regions, tracks): int32 (h, w) with 0 outside and 1, 2, ... in its regions, and the track of each region. Lazy."
+def regions_tracks(mask): # (n, h, w), 0 where normal, else one value or each anomaly's number
+    """For each frame (regions, tracks): int32 (h, w) with 0 outside and 1, 2, ... in its regions,
+    and the track of each region: the anomaly's number where the mask holds numbers. Lazy."""
     mask = np.asarray(mask)
-    numbered = mask.dtype != bool and mask.max() != mask.min(where=mask > 0, initial=mask.max())
-    link = ndimage.generate_binary_structure(3, 1); link[1] = True           # all eight neighbours in a frame, the same pixel in the next
+    numbered = len(np.unique(mask[mask > 0])) > 1
+    link = ndimage.generate_binary_structure(3, 1)      # the same pixel in the next frame,
+    link[1] = True                                      # all eight neighbours in a frame
     for tracks in mask if numbered else ndimage.label(mask, link)[0]:
         regions, owners = np.zeros(tracks.shape, np.int32), []
         for track in np.unique(tracks[tracks > 0]):
-            n, parts = cv2.connectedComponents((tracks == track).astype(np.uint8), connectivity=8)
-            regions += np.where(parts > 0, parts + len(owners), 0).astype(np.int32)
+            here = (tracks == track).astype(np.uint8)
+            n, parts = cv2.connectedComponents(here, connectivity=8)
+            regions = np.where(parts > 0, parts + len(owners), regions)
             owners += [int(track)] * (n - 1)
         yield regions, owners
 
@@ -238,108 +362,190 @@ def thresholds(maps,     # clip name -> (n, h, w) score maps
                masks,    # clip name -> (n, h, w)
                n=100,    # how many at most
                patch=1): # as in `pixel_auc`
-    "Thresholds from high to low, where detected regions appear: quantiles of the frames' maxima and highest 0.1, 1 and 5 % of pixels."
-    tops = [np.quantile(m, (.95, .99, .999, 1), method="higher") for _, m, _ in _frames(maps, masks, patch)]
+    """Thresholds from high to low, where detected regions appear:
+    quantiles of the frames' maxima and highest 0.1, 1 and 5 % of pixels."""
+    tops = [np.quantile(m, (.95, .99, .999, 1), method="higher")
+            for _, m, _ in _frames(maps, masks, patch)]
     return np.unique(np.quantile(tops, np.linspace(0, 1, n)))[::-1]
 
 def match(detected, # bool (h, w): score map above the threshold
           regions,  # int32 (h, w): 0 outside, 1 to k in the true regions
           k):       # number of true regions
-    "Which true regions are found, bool (k,), and the number of detected regions that match none (IoU below 0.1)."
+    """Which true regions are found, bool (k,), and the number of detected regions that match none
+    (IoU below 0.1)."""
     n, parts = cv2.connectedComponents(detected.astype(np.uint8), connectivity=8)
     if not k: return np.zeros(0, bool), n - 1
-    both = np.bincount((parts * (k + 1) + regions).ravel(), minlength=n * (k + 1)).reshape(n, k + 1)
-    iou = both / np.maximum(both.sum(1, keepdims=True) + both.sum(0) - both, 1)
-    hit = iou[1:, 1:] >= .1
+    cells = parts * (k + 1) + regions                   # the table's cell that each pixel votes for
+    both = np.bincount(cells.ravel(), minlength=n * (k + 1)).reshape(n, k + 1)
+    either = both.sum(1, keepdims=True) + both.sum(0) - both
+    iou = both / np.maximum(either, 1)
+    hit = iou[1:, 1:] >= .1                             # 0 is the outside of both
     return hit.any(axis=0), int((~hit.any(axis=1)).sum())
 
+# %% ../nbs/08_metrics.ipynb #5976ee3f
 def area(rates,  # (t,) false positives a frame, thresholds from high to low
          found): # (t,) share found
-    "Area in percent under share found over rate, from 0 to 1 false positives a frame: interpolated at 1, or the last value held up to it."
-    rates, found = np.r_[0, np.maximum.accumulate(rates)], np.r_[0, found]   # a falling rate (regions that merge) does not turn the curve back
-    end = int(np.argmax(rates > 1)) + 1 if (rates > 1).any() else len(rates)
-    last, inside = np.interp(1, rates[:end], found[:end]), rates[:end] <= 1
-    return float(100 * np.trapezoid(np.r_[found[:end][inside], last], np.r_[rates[:end][inside], 1]))
+    """Area in percent under share found over rate, from 0 to 1 false positives a frame:
+    interpolated at 1, or the last value held up to it."""
+    # a falling rate (regions that merge) does not turn the curve back
+    rates, found = np.r_[0, np.maximum.accumulate(rates)], np.r_[0, found]
+    last = np.interp(1, rates, found)
+    up_to_one = rates <= 1
+    return float(100 * np.trapezoid(np.r_[found[up_to_one], last], np.r_[rates[up_to_one], 1]))
 
 # %% ../nbs/08_metrics.ipynb #d8073b02
-def rbdc_tbdc(maps,         # clip name -> (n, h, w) score maps; an iterator only if `levels` are given, for it can be read once
-              masks,        # clip name -> (n, h, w) as for `regions_tracks`; give all-zero masks for normal clips, for their false positives count
-              levels=None,  # (t,) thresholds, else `thresholds(maps, masks, patch=patch)`
-              patch=1):     # as in `pixel_auc`; regions need about an object's size, 16 at 128x192
-    """Region- and track-based detection criteria in percent (Ramachandra and Jones, 2020), and the curves behind them.
+def _matches(m, regions, k, at):
+    """One frame at every threshold: which of its k true regions are found, bool (t, k),
+    and how many detected ones match none, (t,)."""
+    hits, wrong = np.zeros((len(at), k), bool), np.zeros(len(at), int)
+    for i in np.flatnonzero(at < m.max()):              # above the maximum there is nothing
+        hits[i], wrong[i] = match(m > at[i], regions, k)
+    return hits, wrong
 
-    Returns `rbdc`, `tbdc`, the numbers of true `regions` and `tracks`, and lists over thresholds from high to low: `rate` (false positives
-    a frame), `regions_found`, `tracks_found` (shares). Not to be compared with published figures, whose truth is one box a person."""
-    levels = np.sort(thresholds(maps, masks, patch=patch) if levels is None else levels)[::-1]
-    truth = (frame for mask in masks.values() for frame in regions_tracks(mask))
-    false, total, found, frames = np.zeros(len(levels)), {}, {}, 0
+def _hits(maps, masks, at, patch):
+    """At each threshold the number of false positives, (t,); the number of frames;
+    and for each track a list of its regions' hits, bool (t,) each."""
+    truth = chain.from_iterable(map(regions_tracks, masks.values()))
+    false, frames, tracks = np.zeros(len(at)), 0, {}
     for (name, m, _), (regions, owners) in zip(_frames(maps, masks, patch), truth):
+        hits, wrong = _matches(m, regions, len(owners), at)
+        false += wrong
         frames += 1
-        for track in owners: total[name, track] = total.get((name, track), 0) + 1
-        for i in range(np.searchsorted(-levels, -m.max(), "right"), len(levels)):   # above the maximum there is nothing
-            hit, wrong = match(m > levels[i], regions, len(owners))
-            false[i] += wrong
-            for track in np.array(owners)[hit]: found.setdefault((name, int(track)), np.zeros(len(levels)))[i] += 1
-    if not total: return dict(rbdc=None, tbdc=None, regions=0, tracks=0, region_reason="the masks hold no anomalous region")
-    rate, count = false / frames, np.array([found.get(t, np.zeros(len(levels))) for t in total])
-    sizes = np.array(list(total.values()))
-    regions_found, tracks_found = count.sum(0) / sizes.sum(), (count >= .1 * sizes[:, None]).mean(0)
-    return dict(rbdc=area(rate, regions_found), tbdc=area(rate, tracks_found), regions=int(sizes.sum()), tracks=len(sizes),
-                rate=rate.tolist(), regions_found=regions_found.tolist(), tracks_found=tracks_found.tolist())
+        for track, hit in zip(owners, hits.T): tracks.setdefault((name, track), []).append(hit)
+    return false, frames, list(tracks.values())
+
+# %% ../nbs/08_metrics.ipynb #0d892fcf
+def rbdc_tbdc(maps,     # clip name -> (n, h, w) score maps; iterators only if `at` is given
+              masks,    # clip name -> (n, h, w) as for `regions_tracks`; all zero for normal clips
+              at=None,  # (t,) thresholds, else `thresholds(maps, masks, patch=patch)`
+              patch=1): # as in `pixel_auc`; regions need about an object's size, 16 at 128x192
+    """Region- and track-based detection criteria in percent (Ramachandra and Jones, 2020).
+
+    Returns `rbdc`, `tbdc`, the numbers of true `regions` and `tracks`, and the curves behind them,
+    lists over thresholds from high to low: `rate` (false positives a frame), `regions_found`,
+    `tracks_found` (shares). False positives in normal clips count only if these have masks.
+    Not to be compared with published figures, whose truth is one box a person."""
+    if at is None: at = thresholds(maps, masks, patch=patch)
+    at = np.sort(at)[::-1]
+    false, frames, tracks = _hits(maps, masks, at, patch)
+    if not tracks:
+        return dict(rbdc=None, tbdc=None, regions=0, tracks=0,
+                    region_reason="the masks hold no anomalous region")
+    rate = false / frames
+    regions = np.concatenate(tracks)                                 # (regions, t): found?
+    shares = np.array([np.mean(hits, axis=0) for hits in tracks])    # (tracks, t)
+    regions_found = regions.mean(axis=0)
+    tracks_found = (shares >= .1).mean(axis=0)
+    return dict(rbdc=area(rate, regions_found), tbdc=area(rate, tracks_found),
+                regions=len(regions), tracks=len(tracks), rate=rate.tolist(),
+                regions_found=regions_found.tolist(), tracks_found=tracks_found.tolist())
 
 # %% ../nbs/08_metrics.ipynb #ac7623d7
+def _counts(labels):
+    "What was scored: clips and frames, and how many of them hold an anomaly."
+    y = list(labels.values())
+    return dict(clips=len(y), two_class_clips=sum(len(set(v)) > 1 for v in y),
+                frames=sum(map(len, y)), anomalous=int(sum(map(np.sum, y))))
+
+def _baseline(scores, labels, smoothed, width, draws, seed):
+    "A baseline's measures, and how far the model's `smoothed` scores are ahead."
+    measures = raw_and_smoothed(scores, labels, width)
+    ahead = confidence(smoothed, labels, smooth_clips(scores, width), draws, seed)
+    return measures | {"difference": ahead}
+
+def _place(maps, masks, labels, patch):
+    "Pixel AUC, RBDC and TBDC without their curves."
+    masks = dict(masks)
+    for name, y in labels.items():
+        if name in maps and name not in masks and not np.any(y):
+            masks[name] = np.broadcast_to(False, np.shape(maps[name]))
+    place = rbdc_tbdc(maps, masks, patch=patch)
+    for curve in ("rate", "regions_found", "tracks_found"): place.pop(curve, None)
+    return pixel_auc(maps, masks, patch) | place
+
+# %% ../nbs/08_metrics.ipynb #f581c757
 def report(scores,         # clip name -> (n,) raw frame scores of the model
            labels,         # clip name -> (n,) 0 or 1
            baselines=None, # baseline -> clip name -> (n,), as `baseline_scores` gives them
            kinds=None,     # clip name -> list of (kind, first, last)
-           maps=None,      # clip name -> (n, h, w) score maps; read three times, so arrays (memory-mapped ones too), no iterators
+           maps=None,      # clip name -> (n, h, w) score maps, as arrays: they are read three times
            masks=None,     # clip name -> (n, h, w) at the maps' size
-           patch=16,       # pixels: maps are averaged over such squares before they are compared with the masks, as for frame scores
+           patch=16,       # pixels: maps are averaged over such squares, as for frame scores
            width=17,       # frames, of the median filter
            draws=1000,     # resamples of the clips
            seed=0):
-    """All figures of a scored test set, ready for JSON: `frame_auc`, `minmax`, `confidence`, `floors`, `baselines`, and with truth for them
-    `by_kind`, `pixel_auc`, `rbdc`, `tbdc`. AUCs in percent; None where there is none, and `reason` says why."""
+    """All figures of a scored test set, ready for JSON: `frame_auc`, `minmax`, `confidence`,
+    `floors`, `baselines`, and with truth for them `by_kind`, `pixel_auc`, `rbdc`, `tbdc`.
+    AUCs in percent; None where there is none, and `reason` says why."""
     smoothed = smooth_clips(scores, width)
-    whole = frame_auc(scores, labels)
-    y = list(labels.values())
-    result = dict(clips=len(y), two_class_clips=sum(len(set(v)) > 1 for v in y), frames=sum(map(len, y)), anomalous=int(sum(map(np.sum, y))), width=width,
-                  frame_auc=raw_and_smoothed(scores, labels, width), by_clip=whole["by_clip"],
-                  minmax={m: dict(raw=frame_auc(minmax(scores), labels)[m], smoothed=frame_auc(minmax(smoothed), labels)[m]) for m in MEASURES},
-                  confidence=dict(raw=confidence(scores, labels, draws=draws, seed=seed), smoothed=confidence(smoothed, labels, draws=draws, seed=seed)),
-                  floors=floors(labels, seed=seed, width=width), baselines={})
-    if "reason" in whole: result["reason"] = whole["reason"]
-    for name, s in (baselines or {}).items():
-        result["baselines"][name] = raw_and_smoothed(s, labels, width) | {"difference": confidence(smoothed, labels, smooth_clips(s, width), draws, seed)}
+    raw = frame_auc(scores, labels)
+    result = _counts(labels) | dict(width=width)
+    result["frame_auc"] = _by_measure(raw, frame_auc(smoothed, labels))
+    result["by_clip"] = raw["by_clip"]
+    result["minmax"] = _by_measure(frame_auc(minmax(scores), labels),
+                                   frame_auc(minmax(smoothed), labels))
+    result["confidence"] = {how: confidence(s, labels, None, draws, seed)
+                            for how, s in (("raw", scores), ("smoothed", smoothed))}
+    result["floors"] = floors(labels, seed=seed, width=width)
+    result["baselines"] = {name: _baseline(s, labels, smoothed, width, draws, seed)
+                           for name, s in (baselines or {}).items()}
+    if "reason" in raw: result["reason"] = raw["reason"]
     if kinds: result["by_kind"] = by_kind(smoothed, labels, kinds)
-    if maps and masks:
-        empty = {k: np.broadcast_to(False, np.shape(maps[k])) for k, v in labels.items() if k not in masks and k in maps and not np.any(v)}
-        regions = rbdc_tbdc(maps, {**masks, **empty}, patch=patch)
-        result |= pixel_auc(maps, {**masks, **empty}, patch) | {k: v for k, v in regions.items() if not isinstance(v, list)}
+    if maps and masks: result |= _place(maps, masks, labels, patch)
     return result
 
 # %% ../nbs/08_metrics.ipynb #96e76c12
 def _cell(value):
-    "A table cell: a number, a mean with its 95 % range, or a dash."
+    "A number, a mean with its 95 % range, or a dash."
     if value is None: return "-"
-    return f"{value['mean']:.1f} [{value['low']:.0f}, {value['high']:.0f}]" if isinstance(value, dict) else f"{value:.1f}"
+    if not isinstance(value, dict): return f"{value:.1f}"
+    return f"{value['mean']:.1f} [{value['low']:.0f}, {value['high']:.0f}]"
 
-def _interval(c): return "-" if c["value"] is None else f"{c['value']:+.1f}" if c["low"] is None else f"{c['value']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
+def _difference(c):
+    "By how much the model is ahead, with its interval if there is one."
+    if c["value"] is None: return "-"
+    if c["low"] is None: return f"{c['value']:+.1f}"
+    return f"{c['value']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
+
+def _row(values, ahead=""):
+    "One row of the table: every measure raw and smoothed, and by how much the model is ahead."
+    return [*(_cell(values[m][how]) for m in MEASURES for how in ("raw", "smoothed")), ahead]
+
+def _table(report):
+    "The frame AUCs of the model, the floors and the baselines as a table of text."
+    rows = {"model": _row(report["frame_auc"]),
+            "model, min-max a clip (not live)": _row(report["minmax"])}
+    for name, values in report["floors"].items(): rows[f"floor: {name}"] = _row(values)
+    for name, values in report["baselines"].items():
+        rows[f"baseline: {name}"] = _row(values, _difference(values["difference"]))
+    columns = ["micro", "smoothed", "macro", "smoothed", "two-class", "smoothed",
+               "model is ahead by"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return table.rename_axis(columns="frame AUC, %")
+
+# %% ../nbs/08_metrics.ipynb #b7a56adc
+def _notes(report):
+    "Yield the lines below the table."
+    yield (f"{report['anomalous']} of {report['frames']} frames "
+           f"in {report['clips']} clips are anomalous; "
+           f"{report['two_class_clips']} clips hold both classes; "
+           f"smoothed: median of {report['width']} frames")
+    if report.get("reason"):
+        no_auc = report["frame_auc"]["micro"]["raw"] is None
+        yield f"no AUC: {report['reason']}" if no_auc else report["reason"]
+    interval = report["confidence"]["smoothed"]
+    if interval["low"] is not None:
+        yield (f"micro, smoothed: 95 % interval [{interval['low']:.1f}, {interval['high']:.1f}] "
+               "by resampling clips; 'ahead' is micro, smoothed, paired by clip")
+    for kind, found in report.get("by_kind", {}).items():
+        yield f"{kind}: AUC {_cell(found['auc'])} ({found['frames']} frames)"
+    if "rbdc" in report:
+        pixels, regions, tracks = (_cell(report[k]) for k in ("pixel_auc", "rbdc", "tbdc"))
+        yield (f"pixel AUC {pixels}, RBDC {regions}, TBDC {tracks} "
+               f"({report['regions']} regions in {report['tracks']} tracks "
+               "from the masks' components, not boxes a person)")
 
 def report_table(report): # as `report` returns it
     "The report as plain text."
-    rows = [("model", report["frame_auc"], ""), ("model, min-max a clip (not live)", report["minmax"], "")]
-    rows += [(f"floor: {name}", values, "") for name, values in report["floors"].items()]
-    rows += [(f"baseline: {name}", values, _interval(values["difference"])) for name, values in report["baselines"].items()]
-    table = [["frame AUC, %", "micro", "smoothed", "macro", "smoothed", "two-class", "smoothed", "model is ahead by"]]
-    table += [[name, *(_cell(values[m][how]) for m in MEASURES for how in ("raw", "smoothed")), ahead] for name, values, ahead in rows]
-    widths = [max(map(len, column)) for column in zip(*table)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip() for row in table]
-    low, high = (report["confidence"]["smoothed"][k] for k in ("low", "high"))
-    lines += ["", f"{report['anomalous']} of {report['frames']} frames in {report['clips']} clips are anomalous; {report['two_class_clips']} clips hold both classes; smoothed: median of {report['width']} frames"]
-    if report.get("reason"): lines += [f"no AUC: {report['reason']}" if report["frame_auc"]["micro"]["raw"] is None else report["reason"]]
-    if low is not None: lines += [f"micro, smoothed: 95 % interval [{low:.1f}, {high:.1f}] by resampling clips; 'ahead' is micro, smoothed, paired by clip"]
-    lines += [f"{kind}: AUC {_cell(v['auc'])} ({v['frames']} frames)" for kind, v in report.get("by_kind", {}).items()]
-    if "rbdc" in report:
-        lines += [f"pixel AUC {_cell(report['pixel_auc'])}, RBDC {_cell(report['rbdc'])}, TBDC {_cell(report['tbdc'])} ({report['regions']} regions in {report['tracks']} tracks from the masks' components, not boxes a person)"]
-    return "\n".join(lines)
+    rows = [row.rstrip() for row in _table(report).to_string().splitlines()]
+    return "\n".join([*rows, "", *_notes(report)])

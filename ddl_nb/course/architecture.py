@@ -6,214 +6,447 @@
 __all__ = ['check_2_1', 'check_2_2', 'check_2_3', 'check_2_4', 'check_2_5', 'check_2_6', 'check_2_7', 'check_2_8']
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #dd43afd6
-from functools import lru_cache
+from functools import lru_cache, partial
 import numpy as np
 import torch
 import torch.nn.functional as F
 from ..exercises import Wrong, choose, compare, exercise
 from ..models import C3DSU, ConvBlock, UNet, multiply_adds, parameters
 
-# %% ../../nbs/course/solutions/02_architecture.ipynb #238678d2
+# %% ../../nbs/course/solutions/02_architecture.ipynb #128cb2b9
 def _unshuffle(x):
     "Pixel by pixel."
     C, H, W = x.shape
-    return np.array([[[x[k // 4, 2 * y + k // 2 % 2, 2 * z + k % 2] for z in range(W // 2)] for y in range(H // 2)] for k in range(4 * C)])
+    out = np.empty((4 * C, H // 2, W // 2))
+    for k, y, z in np.ndindex(*out.shape):
+        out[k, y, z] = x[k // 4, 2 * y + k // 2 % 2, 2 * z + k % 2]
+    return out
 
+def _squares(x):
+    "Channel, row of squares, row in the square, column of squares, column in the square."
+    C, H, W = x.shape
+    return x.reshape(C, H // 2, 2, W // 2, 2)
+
+def _quarters(x):
+    "Channel, upper or lower half, row in it, left or right half, column in it."
+    C, H, W = x.shape
+    return x.reshape(C, 2, H // 2, 2, W // 2)
+
+def _as_channels(x, *order):
+    "The axes in this order, the first three as one."
+    return x.transpose(order).reshape(-1, *(x.shape[k] for k in order[3:]))
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #75939a02
+def _places_first(x): return _as_channels(_squares(x), 2, 4, 0, 1, 3)
+def _down_first(x): return _as_channels(_squares(x), 0, 4, 2, 1, 3)
+def _places_and_down_first(x): return _as_channels(_squares(x), 4, 2, 0, 1, 3)
+def _in_quarters(x): return _as_channels(_quarters(x), 0, 1, 3, 2, 4)
+def _quarters_first(x): return _as_channels(_quarters(x), 1, 3, 0, 2, 4)
+def _only_reshaped(x): return x.reshape(_unshuffle(x).shape)
+def _strided(x): return x[:, ::2, ::2]
+def _largest(x): return _squares(x).max((2, 4))
+def _mean(x): return _squares(x).mean((2, 4))
+def _transposed(x): return _unshuffle(x).swapaxes(1, 2)
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #1c8a244a
+_WRONG_ORDERS = {
+    "the channels are in the wrong order: PyTorch keeps the four values of one channel together "
+    "(channel 0's four, then channel 1's)": _places_first,
+    "within each square you go down first; PyTorch goes right first: "
+    "upper left, upper right, lower left, lower right": _down_first,
+    "the order of the channels is wrong in two ways: PyTorch keeps one channel's four values "
+    "together, and goes right before it goes down": _places_and_down_first,
+    "you cut the picture into four quarters; the four values must come from one square "
+    "of 2x2 pixels, so neighbours go apart": _in_quarters,
+    "you cut the picture into four quarters, and put the channels last": _quarters_first,
+    "you only reshape: the values keep their order in memory, so rows are torn; "
+    "move the axes between two reshapes": _only_reshaped,
+    "you keep one pixel in four: that is a stride, "
+    "and three quarters of the picture are lost": _strided,
+    "you take the largest of each square: that is pooling, "
+    "and three quarters of the picture are lost": _largest,
+    "you take the mean of each square: that is pooling, "
+    "and three quarters of the picture are lost": _mean,
+    "your blocks are transposed: the result's rows must be the picture's rows": _transposed,
+}
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #238678d2
 @exercise("each channel's four corners follow one another, row by row, and no value is lost")
 def check_2_1(space_to_depth):
-    def folded(shape, order): return lambda x: x.reshape(*shape(*x.shape)).transpose(order).reshape(4 * x.shape[0], x.shape[1] // 2, x.shape[2] // 2)
-    def squares(C, H, W): return C, H // 2, 2, W // 2, 2
-    def halves(C, H, W): return C, 2, H // 2, 2, W // 2
-    mistakes = {
-        "the channels are in the wrong order: PyTorch keeps the four values of one channel together (channel 0's four, then channel 1's)": folded(squares, (2, 4, 0, 1, 3)),
-        "within each square you go down first; PyTorch goes right first: upper left, upper right, lower left, lower right": folded(squares, (0, 4, 2, 1, 3)),
-        "the order of the channels is wrong in two ways: PyTorch keeps one channel's four values together, and goes right before it goes down": folded(squares, (4, 2, 0, 1, 3)),
-        "you cut the picture into four quarters; the four values must come from one square of 2x2 pixels, so neighbours go apart": folded(halves, (0, 1, 3, 2, 4)),
-        "you cut the picture into four quarters, and put the channels last": folded(halves, (1, 3, 0, 2, 4)),
-        "you only reshape: the values keep their order in memory, so rows are torn; move the axes between two reshapes": lambda x: x.reshape(4 * x.shape[0], x.shape[1] // 2, x.shape[2] // 2),
-        "you keep one pixel in four: that is a stride, and three quarters of the picture are lost": lambda x: x[:, ::2, ::2],
-        "you take the largest of each square: that is pooling, and three quarters of the picture are lost": lambda x: x.reshape(*squares(*x.shape)).max((2, 4)),
-        "you take the mean of each square: that is pooling, and three quarters of the picture are lost": lambda x: x.reshape(*squares(*x.shape)).mean((2, 4)),
-        "your blocks are transposed: the result's rows must be the picture's rows": lambda x: _unshuffle(x).swapaxes(1, 2),
-    }
     def describe(got, want, x):
         k = next(k for k in range(len(want)) if not np.allclose(got[k], want[k]))
-        return f"channel {k} of your result begins with {np.ravel(got[k])[:3].round(2).tolist()}; it should begin with {want[k].ravel()[:3].round(2).tolist()}, of channel {k // 4} of x"
+        begins = np.ravel(got[k])[:3].round(2).tolist()
+        should = want[k].ravel()[:3].round(2).tolist()
+        return (f"channel {k} of your result begins with {begins}; "
+                f"it should begin with {should}, of channel {k // 4} of x")
     g = np.random.default_rng(21)
-    compare(space_to_depth, _unshuffle, mistakes, [(g.random((3, 4, 8)).round(2),), (g.random((2, 10, 6)).round(2),)], describe)
+    cases = [(g.random(shape).round(2),) for shape in ((3, 4, 8), (2, 10, 6))]
+    compare(space_to_depth, _unshuffle, _WRONG_ORDERS, cases, describe)
 
-# %% ../../nbs/course/solutions/02_architecture.ipynb #08fbb7d0
-def _count(c_in, c_out, kernels, bias=1, norm_1=2, norm_2=2, depth=4, square=2, each=None):
+# %% ../../nbs/course/solutions/02_architecture.ipynb #923079c6
+def _built(c_in, c_out, kernels, **options):
+    "What a block holds, without its numbers."
+    with torch.device("meta"): block = ConvBlock(c_in, c_out, kernels, **options)
+    return sum(p.numel() for p in block.parameters())
+
+def _formula(c_in, c_out, kernels, bias=1, norm_1=2, norm_2=2, depth=4, square=2):
     "The closed form, with what may be forgotten as arguments."
     n = len(kernels)
-    first = sum(k**square * c_in * (each or c_out) + bias * c_out for k in kernels)
-    return first + norm_1 * n * c_out + depth * n * c_out * c_out + bias * c_out + norm_2 * c_out
+    first = sum(k**square * c_in * c_out + bias * c_out for k in kernels)
+    last = depth * n * c_out * c_out + bias * c_out
+    return first + norm_1 * n * c_out + last + norm_2 * c_out
 
+def _first_norm_of_one_kernel(c_in, c_out, kernels):
+    return _formula(c_in, c_out, kernels) - 2 * c_out * (len(kernels) - 1)
+
+def _last_sees_one_kernel(c_in, c_out, kernels):
+    return _formula(c_in, c_out, kernels) - 4 * (len(kernels) - 1) * c_out * c_out
+
+def _one_after_another(c_in, c_out, kernels):
+    more = sum(k * k * (c_out - c_in) * c_out for k in kernels[1:])
+    return _formula(c_in, c_out, kernels) + more
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #eb547dd5
+_WRONG_COUNTS = {
+    "one number is missing for each output channel of a convolution. Did you forget the biases? "
+    "Or does your BatchNorm have a factor only, and no shift?": partial(_formula, bias=0),
+    "you forgot BatchNorm: a factor and a shift for each channel, "
+    "after the concatenation and at the end": partial(_formula, norm_1=0, norm_2=0),
+    "you forgot the biases and BatchNorm: what you count are the weights of the convolutions":
+        partial(_formula, bias=0, norm_1=0, norm_2=0),
+    "you forgot the first BatchNorm, over all concatenated channels": partial(_formula, norm_1=0),
+    "you forgot the second BatchNorm, over the last c_out channels": partial(_formula, norm_2=0),
+    "you count BatchNorm's running mean and variance too; they are measured, not trained":
+        partial(_formula, norm_1=4, norm_2=4),
+    "the 1x1 convolution comes after space to depth: "
+    "it has four times the input channels that you gave it": partial(_formula, depth=1),
+    "a kernel of size k has k x k weights for each pair of channels, not k":
+        partial(_formula, square=1),
+    "the first BatchNorm runs over the concatenated channels, "
+    "c_out for each kernel, not over c_out": _first_norm_of_one_kernel,
+    "the 1x1 convolution sees the outputs of all kernels, concatenated: "
+    "4 c_out for each of them": _last_sees_one_kernel,
+    "the kernels lie side by side on the same input of c_in channels; "
+    "you let each one feed the next": _one_after_another,
+    "that is a block of the decoder; one of the encoder was asked for": partial(_built, up=True),
+}
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #08fbb7d0
 @exercise("weights, biases and two numbers for each normalised channel")
 def check_2_2(block_parameters):
-    def made(c_in, c_out, kernels):
-        with torch.device("meta"): return sum(p.numel() for p in ConvBlock(c_in, c_out, kernels).parameters())
-    mistakes = {"one number is missing for each output channel of a convolution. Did you forget the biases? Or does your BatchNorm have a factor only, and no shift?": dict(bias=0),
-                "you forgot BatchNorm: a factor and a shift for each channel, after the concatenation and at the end": dict(norm_1=0, norm_2=0),
-                "you forgot the biases and BatchNorm: what you count are the weights of the convolutions": dict(bias=0, norm_1=0, norm_2=0),
-                "you forgot the first BatchNorm, over all concatenated channels": dict(norm_1=0), "you forgot the second BatchNorm, over the last c_out channels": dict(norm_2=0),
-                "you count BatchNorm's running mean and variance too; they are measured, not trained": dict(norm_1=4, norm_2=4),
-                "the 1x1 convolution comes after space to depth: it has four times the input channels that you gave it": dict(depth=1),
-                "a kernel of size k has k x k weights for each pair of channels, not k": dict(square=1)}
-    mistakes = {sentence: lambda *case, changes=changes: _count(*case, **changes) for sentence, changes in mistakes.items()}
-    mistakes |= {"the first BatchNorm runs over the concatenated channels, c_out for each kernel, not over c_out": lambda i, o, ks: _count(i, o, ks) - 2 * o * (len(ks) - 1),
-                 "the 1x1 convolution sees the outputs of all kernels, concatenated: 4 c_out for each of them": lambda i, o, ks: _count(i, o, ks) - 4 * (len(ks) - 1) * o * o,
-                 "the kernels lie side by side on the same input of c_in channels; you let each one feed the next": lambda i, o, ks: _count(i, o, ks) + sum(k * k * (o - i) * o for k in ks[1:]),
-                 "that is a block of the decoder; one of the encoder was asked for": lambda i, o, ks: sum(p.numel() for p in ConvBlock(i, o, ks, up=True).parameters())}
+    def describe(got, want, c_in, c_out, kernels):
+        return (f"from {c_in} to {c_out} channels with kernels {kernels} you get {got}; "
+                f"the block has {want}")
     cases = [(3, 4, (3, 5, 7)), (5, 8, (3, 3)), (1, 6, (5,)), (16, 32, (3, 5, 7))]
-    compare(block_parameters, made, mistakes, cases, lambda g, w, i, o, ks: f"from {i} to {o} channels with kernels {ks} you get {g}; the block has {w}")
+    compare(block_parameters, _built, _WRONG_COUNTS, cases, describe)
 
-# %% ../../nbs/course/solutions/02_architecture.ipynb #79f0296c
+# %% ../../nbs/course/solutions/02_architecture.ipynb #79ec92d4
 @lru_cache(maxsize=None)
 def _shapes(L, H, W):
     "As an empty UNet reports them."
     found = []
-    with torch.device("meta"): model, x = UNet(latent=L), torch.empty(1, 3, 1, H, W)
+    def goes_out(block, inputs, output): found.append(tuple(output.shape[1:]))
+    def goes_in(block, inputs, output): found.append(tuple(inputs[0].shape[1:]))
+    with torch.device("meta"): model = UNet(latent=L)
     for k in range(1, 5):
-        getattr(model.encoder, f"conv_{k}").register_forward_hook(lambda m, i, o: found.append(tuple(o.shape[1:])))
-        getattr(model.decoder, f"conv_{k}").register_forward_hook(lambda m, i, o: found.append(tuple(i[0].shape[1:])))
-    model(x)
+        getattr(model.encoder, f"conv_{k}").register_forward_hook(goes_out)
+        getattr(model.decoder, f"conv_{k}").register_forward_hook(goes_in)
+    model(torch.empty(1, 3, 1, H, W, device="meta"))
     return found
 
-@exercise("half the size at each level, twice the channels; and the skips double what the decoder is given")
+def _encoder(*case): return _shapes(*case)[:4]
+def _decoder(*case): return _shapes(*case)[4:]
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #b63a4399
+def _no_skips(*case):
+    first, *others = _decoder(*case)
+    return _encoder(*case) + [first] + [(c // 2, h, w) for c, h, w in others]
+
+def _out_of_the_decoder(L, H, W):
+    levels = _encoder(L, H, W)
+    return levels + levels[2::-1] + [(3, H, W)]
+
+def _before_halving(*case):
+    return [(c, 2 * h, 2 * w) for c, h, w in _encoder(*case)] + _decoder(*case)
+
+def _twice_as_large(*case): return [(c, 2 * h, 2 * w) for c, h, w in _shapes(*case)]
+def _begins_with_L(*case): return [(c * 8, h, w) for c, h, w in _shapes(*case)]
+def _width_first(*case): return [(c, w, h) for c, h, w in _shapes(*case)]
+def _channels_last(*case): return [(h, w, c) for c, h, w in _shapes(*case)]
+def _encoder_reversed(*case): return _encoder(*case)[::-1] + _decoder(*case)
+def _decoder_reversed(*case): return _encoder(*case) + _decoder(*case)[::-1]
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #6915e652
+_WRONG_SHAPES = {
+    "you forgot the skips: what goes into the decoder's blocks 2, 3 and 4 are the outputs "
+    "of the block before and of the encoder, one behind the other": _no_skips,
+    "height and width are swapped": _width_first,
+    "your sizes are those before the halving: "
+    "a block's output is half as high and wide as its input": _before_halving,
+    "all your sizes are twice too large: "
+    "level 1 is already half as high and wide as the picture": _twice_as_large,
+    "level 1 has L/8 channels, so that level 4 has L; yours begins with L": _begins_with_L,
+    "you list what comes out of the decoder's blocks; "
+    "what goes into them was asked for": _out_of_the_decoder,
+    "the channels stand last in yours; "
+    "in PyTorch they come first: (channels, height, width)": _channels_last,
+    "the encoder's four shapes are there in the order 4, 3, 2, 1; "
+    "begin with level 1, the largest picture": _encoder_reversed,
+    "the decoder's four shapes are in the wrong order: "
+    "its block 1 comes first and takes level 4, the smallest picture": _decoder_reversed,
+}
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #79f0296c
+@exercise("half the size at each level, twice the channels; "
+          "and the skips double what the decoder is given")
 def check_2_3(shapes):
-    def each(change): return lambda *case: [change(k, *s) for k, s in enumerate(_shapes(*case))]
-    mistakes = {
-        "you forgot the skips: what goes into the decoder's blocks 2, 3 and 4 are the outputs of the block before and of the encoder, one behind the other": each(lambda k, c, h, w: (c // 2 if k > 4 else c, h, w)),
-        "height and width are swapped": each(lambda k, c, h, w: (c, w, h)),
-        "your sizes are those before the halving: a block's output is half as high and wide as its input": each(lambda k, c, h, w: (c, 2 * h, 2 * w) if k < 4 else (c, h, w)),
-        "all your sizes are twice too large: level 1 is already half as high and wide as the picture": each(lambda k, c, h, w: (c, 2 * h, 2 * w)),
-        "level 1 has L/8 channels, so that level 4 has L; yours begins with L": lambda L, H, W: [(c * 8, h, w) for c, h, w in _shapes(L, H, W)],
-        "you list what comes out of the decoder's blocks; what goes into them was asked for": lambda L, H, W: _shapes(L, H, W)[:4] + [(c, H // s, W // s) for c, s in ((L // 2, 8), (L // 4, 4), (L // 8, 2), (3, 1))],
-        "the channels stand last in yours; in PyTorch they come first: (channels, height, width)": each(lambda k, c, h, w: (h, w, c)),
-        "the encoder's four shapes are there in the order 4, 3, 2, 1; begin with level 1, the largest picture": lambda *case: _shapes(*case)[3::-1] + _shapes(*case)[4:],
-        "the decoder's four shapes are in the wrong order: its block 1 comes first and takes level 4, the smallest picture": lambda *case: _shapes(*case)[:4] + _shapes(*case)[:3:-1],
-    }
     def describe(got, want, L, H, W):
-        got, want = ([tuple(map(int, s)) for s in a] for a in (got, want))
-        k = next(k for k in range(8) if got[k] != want[k])
-        return f"for L = {L} and {H}x{W} pixels, what {'comes out of the encoder' if k < 4 else 'goes into the decoder'}'s block {k % 4 + 1} is not {got[k]}: {'each block halves height and width, and the channels go L/8, L/4, L/2, L' if k < 4 else 'each block doubles height and width; then the skip is put beside it'}"
+        k = next(k for k in range(8) if (got[k] != want[k]).any())
+        place = "goes into the decoder"
+        rule = "each block doubles height and width; then the skip is put beside it"
+        if k < 4:
+            place = "comes out of the encoder"
+            rule = "each block halves height and width, and the channels go L/8, L/4, L/2, L"
+        return (f"for L = {L} and {H}x{W} pixels, what {place}'s block {k % 4 + 1} "
+                f"is not {tuple(map(int, got[k]))}: {rule}")
     def eight(*case):
         found = [tuple(s) for s in shapes(*case)]
-        if len(found) != 8: raise Wrong(f"eight shapes are asked for, four of the encoder and four of the decoder; you give {len(found)}")
+        if len(found) != 8:
+            raise Wrong("eight shapes are asked for, four of the encoder and four of the decoder; "
+                        f"you give {len(found)}")
         return found
-    compare(eight, _shapes, mistakes, [(32, 64, 96), (64, 48, 32), (16, 160, 256)], describe)
+    cases = [(32, 64, 96), (64, 48, 32), (16, 160, 256)]
+    compare(eight, _shapes, _WRONG_SHAPES, cases, describe)
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #cf50c1b8
 @exercise("the finest skip carries the picture past the bottleneck, whatever it shows")
 def check_2_4(letter):
-    wrong = dict(a="that is what you get the other way round, when only the finest skip is blotted out: the deep levels alone bring a fog with some stains of colour",
-                 b="the deep levels could know the square by heart, but the finest skip does not know anything: it hands over what is there, edge by edge, and the last block believes it")
+    wrong = dict(
+        a="that is what you get the other way round, when only the finest skip is blotted out: "
+          "the deep levels alone bring a fog with some stains of colour",
+        b="the deep levels could know the square by heart, "
+          "but the finest skip does not know anything: "
+          "it hands over what is there, edge by edge, and the last block believes it")
     choose(letter, "c", wrong)
 
-# %% ../../nbs/course/solutions/02_architecture.ipynb #9999a854
-def _conv(x, W, b, padding=0): return F.conv1d(torch.tensor(x).T[None], torch.tensor(W), torch.tensor(b), padding=padding)[0].T.numpy()
+# %% ../../nbs/course/solutions/02_architecture.ipynb #1dba4d7a
+def _conv(x, W, b, padding=0):
+    x, W, b = (torch.tensor(a) for a in (x.T[None], W, b))
+    return F.conv1d(x, W, b, padding=padding)[0].T.numpy()
 
-@exercise("a convolution in time without padding gives one output for each whole window: n - T + 1 of them")
+def _no_last(x, W, b): return _conv(x, W, b)[:-1]
+def _no_first(x, W, b): return _conv(x, W, b)[1:]
+def _padded(x, W, b): return _conv(x, W, b, W.shape[2] // 2)
+def _backwards(x, W, b): return _conv(x, W[..., ::-1].copy(), b)
+def _no_bias(x, W, b): return _conv(x, W, 0 * b)
+def _bias_a_frame(x, W, b): return _conv(x, W, W.shape[2] * b)
+def _channels_swapped(x, W, b): return _conv(x, W.swapaxes(0, 1).copy(), b)
+def _no_overlap(x, W, b): return _conv(x, W, b)[::W.shape[2]]
+def _mean_over_window(x, W, b): return (_conv(x, W, b) - b) / W.shape[2] + b
+
+def _middle_only(x, W, b):
+    half = W.shape[2] // 2
+    return x[half:len(x) - half] @ W[..., half].T + b
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #72881752
+_WRONG_WINDOWS = {
+    "your last window is missing: n frames hold n - T + 1 windows of T": _no_last,
+    "your first window is missing: it begins with frame 0": _no_first,
+    "you give n outputs, as if the clip were surrounded by zeros; "
+    "without padding only whole windows count": _padded,
+    "your kernel runs backwards in time: "
+    "in PyTorch W[..., 0] meets the window's first frame": _backwards,
+    "you forgot the bias": _no_bias,
+    "you add the bias for each of the T frames; once is enough": _bias_a_frame,
+    "you swapped input and output channels: W is (c_out, c, T)": _channels_swapped,
+    "your windows do not overlap: they begin at every frame": _no_overlap,
+    "you use the middle frame only; each of the T frames has its own matrix": _middle_only,
+    "you take the mean over the window; a convolution is the sum": _mean_over_window,
+}
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #9999a854
+@exercise("a convolution in time without padding gives one output for each whole window: "
+          "n - T + 1 of them")
 def check_2_5(over_time):
-    mistakes = {
-        "your last window is missing: n frames hold n - T + 1 windows of T": lambda x, W, b: _conv(x, W, b)[:-1],
-        "your first window is missing: it begins with frame 0": lambda x, W, b: _conv(x, W, b)[1:],
-        "you give n outputs, as if the clip were surrounded by zeros; without padding only whole windows count": lambda x, W, b: _conv(x, W, b, W.shape[2] // 2),
-        "your kernel runs backwards in time: in PyTorch W[..., 0] meets the window's first frame": lambda x, W, b: _conv(x, W[..., ::-1].copy(), b),
-        "you forgot the bias": lambda x, W, b: _conv(x, W, 0 * b),
-        "you add the bias for each of the T frames; once is enough": lambda x, W, b: _conv(x, W, W.shape[2] * b),
-        "you swapped input and output channels: W is (c_out, c, T)": lambda x, W, b: _conv(x, W.swapaxes(0, 1).copy(), b),
-        "your windows do not overlap: they begin at every frame": lambda x, W, b: _conv(x, W, b)[::W.shape[2]],
-        "you use the middle frame only; each of the T frames has its own matrix": lambda x, W, b: x[W.shape[2] // 2:len(x) - W.shape[2] // 2] @ W[..., W.shape[2] // 2].T + b,
-        "you take the mean over the window; a convolution is the sum": lambda x, W, b: (_conv(x, W, b) - b) / W.shape[2] + b,
-    }
-    g = np.random.default_rng(25)
-    cases = [tuple(g.standard_normal(s).astype(np.float32) for s in ((n, c), (c, c, T), (c,))) for n, c, T in ((7, 3, 3), (9, 2, 5), (5, 4, 3))]
     def describe(got, want, x, W, b):
-        said = f"for {len(x)} frames of {x.shape[1]} features and T = {W.shape[2]}"
         j, k = np.argwhere(~np.isclose(got, want, 1e-4, 1e-5))[0]
-        return f"{said}, number {k} of your output {j} is {np.asarray(got)[j, k]:.3f}; it is {want[j, k]:.3f}"
-    compare(over_time, _conv, mistakes, cases, describe)
-    wide = tuple(g.standard_normal(s).astype(np.float32) for s in ((6, 2), (3, 2, 3), (3,)))              # c_out other than c
-    if np.shape(answer := over_time(*wide)) != np.shape(expected := _conv(*wide)) or not np.allclose(answer, expected, 1e-4): raise Wrong("with as many output as input features you are right, but not with 3 outputs of 2 features; W is (c_out, c, T)")
+        return (f"for {len(x)} frames of {x.shape[1]} features and T = {W.shape[2]}, "
+                f"number {k} of your output {j} is {np.asarray(got)[j, k]:.3f}; "
+                f"it is {want[j, k]:.3f}")
+    g = np.random.default_rng(25)
+    def draw(*shape): return g.standard_normal(shape).astype(np.float32)
+    sizes = (7, 3, 3), (9, 2, 5), (5, 4, 3)
+    cases = [(draw(n, c), draw(c, c, T), draw(c)) for n, c, T in sizes]
+    compare(over_time, _conv, _WRONG_WINDOWS, cases, describe)
+    wide = draw(6, 2), draw(3, 2, 3), draw(3)                         # c_out other than c
+    got, want = over_time(*wide), _conv(*wide)
+    if np.shape(got) != want.shape or not np.allclose(got, want, 1e-4):
+        raise Wrong("with as many output as input features you are right, "
+                    "but not with 3 outputs of 2 features; W is (c_out, c, T)")
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #21ac1471
+_COUNTED = ("the number of targets", "the first target's frame",
+            "the encodings of the plain way", "the encodings of the sliding way")
+
+def _by_windows(n, T):
+    "The four numbers, from a list of the windows."
+    windows = [range(j, j + T) for j in range(n) if j + T <= n]
+    return len(windows), windows[0][T // 2], sum(map(len, windows)), len(set().union(*windows))
+
+def _slips(n, T):
+    "For each of the four numbers, what is said of a wrong one -> the wrong one."
+    return [
+        {"n - T: one window too few; with n = T there is one": n - T,
+         "n - T + 2: one window too many": n - T + 2,
+         "n: at the clip's ends there is no whole window": n,
+         "n - T // 2: frames are lost at both ends": n - T // 2},
+        {"0: frame 0 has no frames before it, so no window has it in the middle": 0,
+         "the last frame of the first window; the target is its middle": T - 1,
+         "counted from 1; the first frame is frame 0": T // 2 + 1},
+        {"n times T: there are fewer windows than frames": n * T,
+         "one for each window: each of its T frames is encoded": n - T + 1,
+         "n: that is the sliding way": n,
+         "(n - T) T: one window too few": (n - T) * T},
+        {"one for each target: the frames at the ends are encoded too": n - T + 1,
+         "T for each target: that is the plain way": (n - T + 1) * T,
+         "n + T - 1: nothing is added at the ends": n + T - 1}]
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #cfaecbee
-@exercise("n - T + 1 targets, (T - 1)/2 frames lost at either end, and T times fewer frames to encode in a long clip")
+@exercise("n - T + 1 targets, (T - 1)/2 frames lost at either end, "
+          "and T times fewer frames to encode in a long clip")
 def check_2_6(count):
-    def by_windows(n, T):
-        windows = [range(j, j + T) for j in range(n) if j + T <= n]
-        return len(windows), windows[0][T // 2], sum(map(len, windows)), len({t for w in windows for t in w})
-    names = "the number of targets", "the first target's frame", "the encodings of the plain way", "the encodings of the sliding way"
-    slips = [{"n - T: one window too few; with n = T there is one": lambda n, T: n - T, "n - T + 2: one window too many": lambda n, T: n - T + 2, "n: at the clip's ends there is no whole window": lambda n, T: n, "n - T // 2: frames are lost at both ends": lambda n, T: n - T // 2},
-             {"0: frame 0 has no frames before it, so no window has it in the middle": lambda n, T: 0, "the last frame of the first window; the target is its middle": lambda n, T: T - 1, "counted from 1; the first frame is frame 0": lambda n, T: T // 2 + 1},
-             {"n times T: there are fewer windows than frames": lambda n, T: n * T, "one for each window: each of its T frames is encoded": lambda n, T: n - T + 1, "n: that is the sliding way": lambda n, T: n, "(n - T) T: one window too few": lambda n, T: (n - T) * T},
-             {"one for each target: the frames at the ends are encoded too": lambda n, T: n - T + 1, "T for each target: that is the plain way": lambda n, T: (n - T + 1) * T, "n + T - 1: nothing is added at the ends": lambda n, T: n + T - 1}]
     cases = (20, 5), (9, 3), (31, 7), (12, 1), (5, 5)
     got = [tuple(count(n, T)) for n, T in cases]
-    if any(len(g) != 4 for g in got): raise Wrong(f"four numbers are asked for; you give {len(got[0])}")
-    for k, name in enumerate(names):
-        if all(g[k] == by_windows(*case)[k] for g, case in zip(got, cases)): continue
+    if any(len(numbers) != 4 for numbers in got):
+        raise Wrong(f"four numbers are asked for; you give {len(got[0])}")
+    want = np.array([_by_windows(*case) for case in cases]).T
+    slips = _slips(*np.array(cases).T)
+    for k, name in enumerate(_COUNTED):
+        mine = np.array([numbers[k] for numbers in got])
+        if (mine == want[k]).all(): continue
         for said, slip in slips[k].items():
-            if all(g[k] == slip(*case) for g, case in zip(got, cases)): raise Wrong(f"{name}: you have {said}")
-        n, T = next(case for g, case in zip(got, cases) if g[k] != by_windows(*case)[k])
-        raise Wrong(f"{name}: for n = {n} and T = {T} you get {count(n, T)[k]}; list the windows [0, ..., {T - 1}], [1, ..., {T}] and so on, and count")
+            if (mine == slip).all():
+                raise Wrong(f"{name}: you have {said}")
+        first = (mine != want[k]).argmax()
+        n, T = cases[first]
+        raise Wrong(f"{name}: for n = {n} and T = {T} you get {got[first][k]}; "
+                    f"list the windows [0, ..., {T - 1}], [1, ..., {T}] and so on, and count")
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #66cdc440
+@torch.no_grad()
+def _lively(model, g):
+    "The model made so that the input shows in the output, which it hardly does in a new one."
+    for p in model.parameters():
+        if p.dim() > 1: p.normal_(0, 1.4 / p[0].numel()**.5, generator=g)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for m in norms: m.momentum = 1.       # the statistics of one batch: no sigmoid is at its end
+    model.train()(torch.rand(1, 3, 9, 32, 32, generator=g))
+    for m in norms: m.momentum = .1
+    return model
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #ce35fa23
+def _misread(got, n, j, T):
+    "What is wrong with a list of frames, for output j of n frames with a window of T."
+    want = list(range(j, j + T))
+    around = [k for k in range(j - T // 2, j + T // 2 + 1) if 0 <= k < n]
+    outputs = list(range(max(0, j - T + 1), min(j + 1, n - T + 1)))
+    if sorted(got) == want: return "; right, but not in ascending order"
+    if len(got) == n and T < n:
+        return (", all of them. In train mode BatchNorm mixes the frames; "
+                "was the model in eval mode? "
+                "And is the same clip compared, one frame of it changed?")
+    if got == around and T > 1:
+        return (f": those are the frames around frame {j}; but output {j} belongs to frame "
+                f"{j + T // 2}, for the first {T // 2} have no whole window")
+    if got == [j + T // 2]:
+        return (": that is the target alone; its neighbours in the window reach it "
+                "through the convolutions over time")
+    if got == outputs:
+        return (f": those are the outputs that frame {j} can change; asked is the other way "
+                f"round, which frames can change output {j}")
+    if got == [k for k in range(n) if k not in want]:
+        return ": those are the frames that cannot change it"
+    if not got:
+        return ": nothing. Is the perturbed clip a copy, so that the original stays as it was?"
+    if got == list(range(j, n)):
+        return (f": everything from frame {j} on. Is each clip compared with the original in one "
+                "frame only? A change that is not taken back counts for all frames after it")
+    return f"; it is {want}"
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #b22e4b43
 @exercise("output j sees the frames j to j + T - 1, and nothing else")
 def check_2_7(influences):
     g = torch.Generator().manual_seed(27)
-    @torch.no_grad()
-    def lively(model):                                   # weights and statistics with which the input shows in the output, which it hardly does in a new model
-        for p in model.parameters():
-            if p.dim() > 1: p.normal_(0, 1.4 / p[0].numel()**.5, generator=g)
-        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        for m in norms: m.momentum = 1.                  # the statistics of one batch, so that no sigmoid is at its end
-        model.train()(torch.rand(1, 3, 9, 32, 32, generator=g))
-        for m in norms: m.momentum = .1
-        return model
-    makers = {("C3DSU", T): lambda T=T: lively(C3DSU(latent=16, window=T)) for T in (3, 5, 1)} | {("UNet", 1): lambda: lively(UNet(latent=16))}
-    for (name, T), make in makers.items():
+    for name, T in (("C3DSU", 3), ("C3DSU", 5), ("C3DSU", 1), ("UNet", 1)):
         for n, j in ((7, 2), (6, 6 - T)):
-            model = make()
-            got, want = [int(k) for k in influences(model, n, j)], list(range(j, j + T))
-            said = f"{name} with T = {T}, {n} frames, output {j}: you give {got}"
-            if got == want: continue
-            if sorted(got) == want: raise Wrong(f"{said}; right, but not in ascending order")
-            if len(got) == n and T < n: raise Wrong(f"{said}, all of them. In train mode BatchNorm mixes the frames; was the model in eval mode? And is the same clip compared, one frame of it changed?")
-            if got == [k for k in range(j - T // 2, j + T // 2 + 1) if 0 <= k < n] and T > 1: raise Wrong(f"{said}: those are the frames around frame {j}; but output {j} belongs to frame {j + T // 2}, for the first {T // 2} have no whole window")
-            if got == [j + T // 2]: raise Wrong(f"{said}: that is the target alone; its neighbours in the window reach it through the convolutions over time")
-            if got == list(range(max(0, j - T + 1), min(j + 1, n - T + 1))): raise Wrong(f"{said}: those are the outputs that frame {j} can change; asked is the other way round, which frames can change output {j}")
-            if got == [k for k in range(n) if k not in want]: raise Wrong(f"{said}: those are the frames that cannot change it")
-            if not got: raise Wrong(f"{said}: nothing. Is the perturbed clip a copy, so that the original stays as it was?")
-            if got == list(range(j, n)): raise Wrong(f"{said}: everything from frame {j} on. Is each clip compared with the original in one frame only? A change that is not taken back counts for all frames after it")
-            raise Wrong(f"{said}; it is {want}")
+            new = UNet(latent=16) if name == "UNet" else C3DSU(latent=16, window=T)
+            got = [int(k) for k in influences(_lively(new, g), n, j)]
+            if got != list(range(j, j + T)):
+                raise Wrong(f"{name} with T = {T}, {n} frames, output {j}: "
+                            f"you give {got}{_misread(got, n, j, T)}")
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #5745349b
+def _per_target(n=102, **design):
+    "Multiply-adds for one of the targets of n frames."
+    with torch.device("meta"): model = C3DSU(**design)
+    return multiply_adds(model, (128, 192), n) / (n - model.window + 1)
+
+def _check_share(given, design):
+    "Raise `Wrong` unless the design's share of the cost is the given one, and at most half."
+    share = _per_target(**design) / _per_target()
+    with torch.device("meta"): of_parameters = parameters(C3DSU(**design)) / parameters(C3DSU())
+    if abs(given - share) > .02:
+        if abs(given - 1 / share) < .05:
+            raise Wrong(f"your share is upside down: default over yours; it is {share:.2f}")
+        if abs(given - 100 * share) < 2:
+            raise Wrong("your share is in percent; give it as a number from 0 to 1")
+        if abs(given - of_parameters) < .005:
+            raise Wrong("that is the share of parameters; "
+                        f"multiply-adds depend on the pixels too: {share:.2f}")
+        raise Wrong(f"share: you have {given:.3f}, counted at 128x192 it is {share:.3f}")
+    if share > .5:
+        raise Wrong(f"this design costs {share:.2f} of the default; at most half was asked for")
+
+# %% ../../nbs/course/solutions/02_architecture.ipynb #249b3ba2
+def _check_errors(default, mine):
+    "Raise `Wrong` unless these can be the errors of two designs for some seeds."
+    if default.ndim != 1 or default.shape != mine.shape or len(default) < 3:
+        raise Wrong("default and mine must be lists of the same length, "
+                    "a number for each of at least three seeds")
+    both = np.concatenate([default, mine])
+    if not ((0 < both) & (both < .5)).all():
+        raise Wrong("an error is a mean distance of pixels in [0, 1]: above 0, "
+                    "and a grey picture would reach less than 0.5")
+    if len(set(default)) < len(default) or len(set(mine)) < len(mine):
+        raise Wrong("two seeds gave exactly the same error: did you pass the seed?")
+    if np.array_equal(default, mine):
+        raise Wrong("default and mine are the same numbers: did you pass the design?")
+
+def _supported(default, mine):
+    "The claim that errors support, seed by seed."
+    if (mine < default).all(): return "better"
+    if (mine > default).all(): return "worse"
+    return "open"
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #0c380af6
-def _per_target(n=102, **design):
-    with torch.device("meta"): m = C3DSU(**design)
-    return multiply_adds(m, (128, 192), n) / (n - m.window + 1)
-
 @exercise("cost is counted, error is measured, and the claim is what three seeds support")
 def check_2_8(result):
-    if missing := {"design", "share", "default", "mine", "claim"} - set(result): raise Wrong(f"the dict lacks {', '.join(sorted(missing))}")
+    missing = {"design", "share", "default", "mine", "claim"} - set(result)
+    if missing:
+        raise Wrong(f"the dict lacks {', '.join(sorted(missing))}")
     design = dict(result["design"])
-    if extra := set(design) - {"latent", "kernels", "window"}: raise Wrong(f"change latent, kernels or window; {', '.join(sorted(extra))} is not one of them")
-    if design.get("window", 3) < 3: raise Wrong("with a window of 1 the network sees no motion: take at least 3")
-    mine, default = _per_target(**design), _per_target()
-    share = mine / default
-    if abs(result["share"] - share) > .02:
-        if abs(result["share"] - default / mine) < .05: raise Wrong(f"your share is upside down: default over yours; it is {share:.2f}")
-        if abs(result["share"] - 100 * share) < 2: raise Wrong("your share is in percent; give it as a number from 0 to 1")
-        with torch.device("meta"): counted = parameters(C3DSU(**design)) / parameters(C3DSU())
-        if abs(result["share"] - counted) < .005: raise Wrong(f"that is the share of parameters; multiply-adds depend on the pixels too: {share:.2f}")
-        raise Wrong(f"share: you have {result['share']:.3f}, counted at 128x192 it is {share:.3f}")
-    if share > .5: raise Wrong(f"this design costs {share:.2f} of the default; at most half was asked for")
-    a, b = (np.asarray(result[k], float) for k in ("default", "mine"))
-    if a.ndim != 1 or a.shape != b.shape or len(a) < 3: raise Wrong("default and mine must be lists of the same length, a number for each of at least three seeds")
-    if not ((0 < a) & (a < .5) & (0 < b) & (b < .5)).all(): raise Wrong("an error is a mean distance of pixels in [0, 1]: above 0, and a grey picture would reach less than 0.5")
-    if len(set(a)) < len(a) or len(set(b)) < len(b): raise Wrong("two seeds gave exactly the same error: did you pass the seed?")
-    if np.array_equal(a, b): raise Wrong("default and mine are the same numbers: did you pass the design?")
-    supported = "better" if (b < a).all() else "worse" if (b > a).all() else "open"
-    if (claim := str(result["claim"]).strip().lower()) not in ("better", "worse", "open"): raise Wrong('the claim is one of "better", "worse", "open"')
-    if claim != supported: raise Wrong(f"yours minus default is {np.round(b - a, 4).tolist()}, seed by seed; a smaller error is better, and what differs in sign is open")
+    extra = set(design) - {"latent", "kernels", "window"}
+    if extra:
+        raise Wrong("change latent, kernels or window; "
+                    f"{', '.join(sorted(extra))} is not one of them")
+    if design.get("window", 3) < 3:
+        raise Wrong("with a window of 1 the network sees no motion: take at least 3")
+    _check_share(result["share"], design)
+    default, mine = (np.asarray(result[key], float) for key in ("default", "mine"))
+    _check_errors(default, mine)
+    claim = str(result["claim"]).strip().lower()
+    if claim not in ("better", "worse", "open"):
+        raise Wrong('the claim is one of "better", "worse", "open"')
+    if claim != _supported(default, mine):
+        raise Wrong(f"yours minus default is {np.round(mine - default, 4).tolist()}, seed by seed; "
+                    "a smaller error is better, and what differs in sign is open")

@@ -11,44 +11,78 @@ import math
 import numpy as np
 from ..exercises import NotYet, Wrong, compare, exercise
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #8cfc80d1
-KEEP = dict(a="drizzle and umbrellas belong to the yard: without recording a, every rainy day will be an alarm",
-            d="running children in the long break are ordinary here: without recording d, every break will be an alarm",
-            f="the camera is to work in the evening too: without recording f, lamps and dusk are unknown to the model and score high")
-OUT = dict(b="in recording b the hand moves the whole picture, so the model would learn that every edge may be anywhere",
-           c="the van of recording c is what should be found: once learnt, it is normal; leave c out, or cut that minute out",
-           e="recording e shows another view; one model knows one camera, so it would need a model of its own")
+# %% ../../nbs/course/solutions/07_camera.ipynb #e12d4f13
+KEEP = dict(
+    a="drizzle and umbrellas belong to the yard: "
+      "without recording a, every rainy day will be an alarm",
+    d="running children in the long break are ordinary here: "
+      "without recording d, every break will be an alarm",
+    f="the camera is to work in the evening too: "
+      "without recording f, lamps and dusk are unknown to the model and score high")
+OUT = dict(
+    b="in recording b the hand moves the whole picture, "
+      "so the model would learn that every edge may be anywhere",
+    c="the van of recording c is what should be found: "
+      "once learnt, it is normal; leave c out, or cut that minute out",
+    e="recording e shows another view; "
+      "one model knows one camera, so it would need a model of its own")
 
+# %% ../../nbs/course/solutions/07_camera.ipynb #8cfc80d1
 @exercise("still camera, this view, everything ordinary, nothing that should be found")
 def check_7_1(letters):
     given = set("".join(letters).lower().replace(" and ", " ")) - set(" ,;")
-    if given - set(KEEP | OUT): raise Wrong(f"there are the recordings a to f, and you wrote {', '.join(sorted(given - set(KEEP | OUT)))}")
+    unknown = given - set(KEEP | OUT)
+    if unknown:
+        raise Wrong("there are the recordings a to f, "
+                    f"and you wrote {', '.join(sorted(unknown))}")
     for letter in sorted(KEEP | OUT):
         if letter in KEEP and letter in given: raise Wrong(KEEP[letter])
         if letter in OUT and letter not in given: raise Wrong(OUT[letter])
 
+# %% ../../nbs/course/solutions/07_camera.ipynb #66273d2a
+def _frames_by_looking(start, end, fps):  # ask every frame
+    t = np.flatnonzero([start <= t / fps <= end for t in range(2000)])
+    return int(t[0]), int(t[-1])
+
+def _wrong_frames(answer, start, end, fps):
+    "What to say of a first and a last frame that are not the right ones."
+    first, last = _frames_by_looking(start, end, fps)
+    given = f"you give {answer[0]} and {answer[1]}"
+    inside = f"the frames inside are {first} to {last}, you give {answer[0]} to {answer[1]}"
+    if answer == (first + 1, last + 1):
+        return f"{given}, one too many each; the first frame of a video is frame 0"
+    if answer == (first, last + 1):
+        return (f"frame {last + 1} is already outside; in labels.csv the last frame "
+                "is itself anomalous (Python's ranges end otherwise)")
+    if answer[1] < first / 2:
+        return f"{given}, far too few; seconds times frames a second are frames"
+    if answer == _frames_by_looking(start, end, 25):
+        return "you give the frames of a 25-a-second video; use fps"
+    if answer == _frames_by_looking(start, end, round(fps)):
+        return (f"{given}, the frames of a {round(fps)}-a-second video; "
+                "take fps as it is, for in a minute the difference is two frames")
+    if abs(answer[0] - first) <= 1 and abs(answer[1] - last) <= 1:
+        return (f"{inside}; rounding must go inward "
+                "at both ends (up at the first, down at the last)")
+    return inside
+
 # %% ../../nbs/course/solutions/07_camera.ipynb #602fa739
 @exercise("frame t is at t/fps, so the first one is rounded up and the last one down")
 def check_7_2(frames_between):
-    def by_looking(start, end, fps):               # ask every frame
-        t = np.flatnonzero([start <= t / fps <= end for t in range(2000)])
-        return int(t[0]), int(t[-1])
-    for start, end, fps in ((1.65, 4.27, 25), (3, 5, 30), (2.51, 9.13, 29.97), (0, .99, 50), (40.01, 60.5, 29.97)):
-        want, answer = by_looking(start, end, fps), tuple(frames_between(start, end, fps))
-        said = f"{start} to {end} s at {fps} frames a second"
-        if len(answer) != 2: raise Wrong(f"two numbers are asked for, the first and the last frame; you give {len(answer)}")
-        if any(isinstance(a, (float, np.floating)) for a in answer): raise Wrong(f"{answer[0]} is not a whole number to a computer, and labels.csv with 41.0 in it is refused; make it an int")
-        if answer == want: continue
-        first, last = want
-        if answer == (first + 1, last + 1): raise Wrong(f"{said}: you give {answer[0]} and {answer[1]}, one too many each; the first frame of a video is frame 0")
-        if answer == (first, last + 1): raise Wrong(f"{said}: frame {last + 1} is already outside; in labels.csv the last frame is itself anomalous (Python's ranges end otherwise)")
-        if answer[1] < first / 2: raise Wrong(f"{said}: you give {answer[0]} and {answer[1]}, far too few; seconds times frames a second are frames")
-        if (fps, answer) in ((30, (75, 125)), (29.97, by_looking(start, end, 25)), (50, by_looking(start, end, 25))): raise Wrong(f"{said}: you give the frames of a 25-a-second video; use fps")
-        if answer == by_looking(start, end, round(fps)): raise Wrong(f"{said}: you give {answer[0]} and {answer[1]}, the frames of a {round(fps)}-a-second video; take fps as it is, for in a minute the difference is two frames")
-        if abs(answer[0] - first) <= 1 and abs(answer[1] - last) <= 1: raise Wrong(f"{said}: the frames inside are {first} to {last}, you give {answer[0]} to {answer[1]}; rounding must go inward at both ends (up at the first, down at the last)")
-        raise Wrong(f"{said}: the frames inside are {first} to {last}, you give {answer[0]} to {answer[1]}")
+    for start, end, fps in ((1.65, 4.27, 25), (3, 5, 30), (2.51, 9.13, 29.97),
+                            (0, .99, 50), (40.01, 60.5, 29.97)):
+        answer = tuple(frames_between(start, end, fps))
+        if len(answer) != 2:
+            raise Wrong("two numbers are asked for, the first and the last frame; "
+                        f"you give {len(answer)}")
+        if any(isinstance(a, (float, np.floating)) for a in answer):
+            raise Wrong(f"{answer[0]} is not a whole number to a computer, and labels.csv "
+                        "with 41.0 in it is refused; make it an int")
+        if answer != _frames_by_looking(start, end, fps):
+            raise Wrong(f"{start} to {end} s at {fps} frames a second: "
+                        f"{_wrong_frames(answer, start, end, fps)}")
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #5cb54d3b
+# %% ../../nbs/course/solutions/07_camera.ipynb #8b62fd93
 def stretches_by_looking(flags):  # frame by frame; not how one would write it
     "Unbroken stretches of true values as (first, last)."
     found = []
@@ -59,150 +93,332 @@ def stretches_by_looking(flags):  # frame by frame; not how one would write it
 
 def as_rows(answer, what):
     try: return [(int(a), int(b)) for a, b in answer]
-    except (TypeError, ValueError): raise Wrong(f"{what} should be a list of (first, last), such as [(3, 5), (9, 9)]; you give {answer!r}") from None
+    except (TypeError, ValueError):
+        raise Wrong(f"{what} should be a list of (first, last), such as [(3, 5), (9, 9)]; "
+                    f"you give {answer!r}") from None
 
+# %% ../../nbs/course/solutions/07_camera.ipynb #3223b771
+def _wrong_rows(answer, want, flags):
+    "What to say of rows that are not the right ones; None if nothing is known."
+    if answer == [(a, b + 1) for a, b in want]:
+        return "your last frame is the one after the stretch"
+    if answer == [(a + 1, b + 1) for a, b in want]:
+        return "frames count from 0"
+    if answer in ([(a - 1, b) for a, b in want], [(a - 1, b - 1) for a, b in want]):
+        return "your first frame is still normal; np.diff[i] compares frames i and i + 1"
+    if want and answer == [(want[0][0], want[-1][1])]:
+        return "between the two stretches the frames are normal, so they need a row each"
+    if flags[-1] and answer == want[:-1]:
+        return "the stretch that reaches the clip's end is missing"
+    if flags[0] and answer in (want[1:], [(1, want[0][1])] + want[1:]):
+        return "frame 0 is anomalous too; nothing before it can be compared with it"
+    if answer == [(a, b) for a, b in want if a < b]:
+        return "a stretch of a single frame is a stretch"
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #5cb54d3b
 @exercise("every stretch, both ends included, also those that touch the clip's ends")
 def check_7_3(rows):
     for text in ("0011100110", "0000100000", "0000000000", "1101", "0001011", "11111", "1"):
         flags = np.array([c == "1" for c in text])
         want, answer = stretches_by_looking(flags), as_rows(rows(flags.copy()), "rows(flags)")
-        said = f"of {text} you make {answer}, and it is {want}"
         if answer == want: continue
-        if answer == [(a, b + 1) for a, b in want]: raise Wrong(f"{said}: your last frame is the one after the stretch")
-        if answer == [(a + 1, b + 1) for a, b in want]: raise Wrong(f"{said}: frames count from 0")
-        if answer == [(a - 1, b) for a, b in want] or answer == [(a - 1, b - 1) for a, b in want]: raise Wrong(f"{said}: your first frame is still normal; np.diff[i] compares frames i and i + 1")
-        if want and answer == [(want[0][0], want[-1][1])]: raise Wrong(f"{said}: between the two stretches the frames are normal, so they need a row each")
-        if flags[-1] and answer == want[:-1]: raise Wrong(f"{said}: the stretch that reaches the clip's end is missing")
-        if flags[0] and answer in (want[1:], [(1, want[0][1])] + want[1:]): raise Wrong(f"{said}: frame 0 is anomalous too; nothing before it can be compared with it")
-        if [r for r in want if r[0] < r[1]] == answer: raise Wrong(f"{said}: a stretch of a single frame is a stretch")
-        raise Wrong(said)
+        said = f"of {text} you make {answer}, and it is {want}"
+        why = _wrong_rows(answer, want, flags)
+        raise Wrong(f"{said}: {why}" if why else said)
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #4900c3e3
+def _recordings():
+    "Scores by recording: normal and held out, and of a test."
+    rng = np.random.default_rng(71)
+    quiet = {"long": rng.gamma(9, .005, 700),
+             "short": rng.normal(.075, .004, 60),
+             "dusk": rng.normal(.06, .01, 240)}
+    test = {"a": rng.normal(.09, .03, 500), "b": rng.normal(.07, .02, 300)}
+    return [{k: s.astype(np.float32) for k, s in d.items()} for d in (quiet, test)]
+
+def _wrong_thresholds(value, quiet, test, share):
+    "Sentence -> the threshold that somebody gets who makes this mistake."
+    scores, tests = np.concatenate(list(quiet.values())), np.concatenate(list(test.values()))
+    each = [np.quantile(s, 1 - share) for s in quiet.values()]
+    return {
+        f"nearly all normal frames exceed {value:.4f}: you cut off the lower tail; "
+        "alarms are in the upper one": np.quantile(scores, share),
+        "you chose the threshold from the test clips: what is to be found sits in there "
+        "and pushes it up, and on the day of use nobody has them": np.quantile(tests, 1 - share),
+        "you chose the threshold from the test clips, and from their lower tail":
+            np.quantile(tests, share),
+        "the test clips are in it too: only held-out normal footage says what normal is":
+            np.quantile(np.concatenate([scores, tests]), 1 - share),
+        "you took the mean of the recordings' thresholds: a short recording then counts "
+        "as much as a long one; put all frames together first": np.mean(each),
+        "you took the highest of the recordings' thresholds; put all frames together first":
+            np.max(each),
+        "that is the highest normal score: no frame exceeds it, "
+        "and one odd frame decides alone": scores.max(),
+        "mean and standard deviation describe a bell curve, and these scores have a tail; "
+        "count frames instead": scores.mean() + 2.326 * scores.std()}
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #25ad66d7
-@exercise("a quantile of all held-out scores together, from above, and not a look at the test clips")
+@exercise("a quantile of all held-out scores together, from above, "
+          "and not a look at the test clips")
 def check_7_4(choose_threshold):
-    rng = np.random.default_rng(71)
-    quiet = {"long": rng.gamma(9, .005, 700).astype(np.float32), "short": rng.normal(.075, .004, 60).astype(np.float32), "dusk": rng.normal(.06, .01, 240).astype(np.float32)}
-    test = {"a": rng.normal(.09, .03, 500).astype(np.float32), "b": rng.normal(.07, .02, 300).astype(np.float32)}
+    quiet, test = _recordings()
+    scores = np.concatenate(list(quiet.values()))
+    down = np.sort(scores)[::-1]
     for share in (.01, .05):
-        scores, tests = np.concatenate(list(quiet.values())), np.concatenate(list(test.values()))
-        value, k = float(choose_threshold(dict(quiet), dict(test), share)), round(share * len(scores))
-        down = np.sort(scores)[::-1]
-        if down[k] - 1e-6 <= value <= down[k - 1] + 1e-6: continue              # k frames exceed it, or a frame less
-        each = [np.quantile(s, 1 - share) for s in quiet.values()]
-        named = [(np.quantile(scores, share), f"nearly all normal frames exceed {value:.4f}: you cut off the lower tail; alarms are in the upper one"),
-                 (np.quantile(tests, 1 - share), "you chose the threshold from the test clips: what is to be found sits in there and pushes it up, and on the day of use nobody has them"),
-                 (np.quantile(tests, share), "you chose the threshold from the test clips, and from their lower tail"),
-                 (np.quantile(np.concatenate([scores, tests]), 1 - share), "the test clips are in it too: only held-out normal footage says what normal is"),
-                 (np.mean(each), "you took the mean of the recordings' thresholds: a short recording then counts as much as a long one; put all frames together first"),
-                 (np.max(each), "you took the highest of the recordings' thresholds; put all frames together first"),
-                 (scores.max(), "that is the highest normal score: no frame exceeds it, and one odd frame decides alone"),
-                 (scores.mean() + 2.326 * scores.std(), "mean and standard deviation describe a bell curve, and these scores have a tail; count frames instead")]
-        for wrong, why in named:
-            if abs(value - wrong) < 3e-6: raise Wrong(why)
-        raise Wrong(f"asked was a threshold that {share:.0%} of the held-out frames exceed ({k} of {len(scores)}); {(scores > value).sum()} exceed yours, {value:.4f}")
+        value = float(choose_threshold(dict(quiet), dict(test), share))
+        k = round(share * len(scores))                  # so many frames exceed it, or one less
+        if down[k] - 1e-6 <= value <= down[k - 1] + 1e-6: continue
+        for sentence, wrong in _wrong_thresholds(value, quiet, test, share).items():
+            if abs(value - wrong) < 3e-6: raise Wrong(sentence)
+        raise Wrong(f"asked was a threshold that {share:.0%} of the held-out frames exceed "
+                    f"({k} of {len(scores)}); {(scores > value).sum()} exceed yours, {value:.4f}")
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #a9446148
-@exercise("three hours of silence for each promised hour, at 95 percent: T = -ln(1 - confidence) / rate")
+@exercise("three hours of silence for each promised hour, at 95 percent: "
+          "T = -ln(1 - confidence) / rate")
 def check_7_5(hours_needed):
     for rate, confidence in ((.5, .95), (4, .9), (1 / 24, .99)):
         T = float(hours_needed(rate, confidence))
-        said = f"for a rate below {rate:.3g} an hour at {confidence:.0%} confidence you need {T:.3g} hours"
-        if T < 0: raise Wrong(f"{said}: less than nothing; the logarithm of a number below 1 is negative, mind the sign")
+        said = (f"for a rate below {rate:.3g} an hour at {confidence:.0%} confidence "
+                f"you need {T:.3g} hours")
+        if T < 0:
+            raise Wrong(f"{said}: less than nothing; the logarithm of a number below 1 "
+                        "is negative, mind the sign")
         luck = math.exp(-rate * T)                 # put back: the chance of a quiet time that long
         if abs(luck - (1 - confidence)) < 1e-4: continue
-        for wrong, why in ((1 / rate, "after one mean waiting time without alarm, 37 percent of cameras with that very rate would have been quiet too"),
-                           (-math.log(confidence) / rate, "1 - confidence and confidence have changed places"),
-                           (-math.log10(1 - confidence) / rate, "the natural logarithm undoes e"),
-                           (confidence / rate, "the probability falls with e to the -rate T, so a logarithm must come in"),
-                           (-math.log(1 - confidence) * rate, "the rarer the alarms, the longer you must watch: divide by the rate")):
+        mistakes = {
+            "after one mean waiting time without alarm, 37 percent of cameras "
+            "with that very rate would have been quiet too": 1 / rate,
+            "1 - confidence and confidence have changed places": -math.log(confidence) / rate,
+            "the natural logarithm undoes e": -math.log10(1 - confidence) / rate,
+            "the probability falls with e to the -rate T, so a logarithm must come in":
+                confidence / rate,
+            "the rarer the alarms, the longer you must watch: divide by the rate":
+                -math.log(1 - confidence) * rate}
+        for why, wrong in mistakes.items():
             if abs(T - wrong) < 1e-4 * max(1, wrong): raise Wrong(f"{said}: {why}")
-        raise Wrong(f"{said}; but after {T:.3g} hours a camera with that rate has been quiet with probability {luck:.3f}, and it should be {1 - confidence:.2f}")
+        raise Wrong(f"{said}; but after {T:.3g} hours a camera with that rate has been quiet "
+                    f"with probability {luck:.3f}, and it should be {1 - confidence:.2f}")
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #f4a281af
-def events_by_looking(scores, threshold, gap):  # a frame belongs to an event if it is high, or if highs stand on both sides, near enough
+# %% ../../nbs/course/solutions/07_camera.ipynb #576adc49
+def events_by_looking(scores, threshold, gap):
+    "A frame belongs to an event if it is high, or if highs stand on both sides, near enough."
     high = [i for i, s in enumerate(scores) if s > threshold]
-    inside = set(high) | {i for a, b in zip(high, high[1:]) if b - a - 1 <= gap for i in range(a, b)}
+    inside = set(high)
+    for a, b in zip(high, high[1:]):
+        if b - a - 1 <= gap: inside.update(range(a, b))
     return stretches_by_looking([i in inside for i in range(len(scores))])
 
+# %% ../../nbs/course/solutions/07_camera.ipynb #e965974f
+def _wrong_events(answer, want, text, scores, gap):
+    "What to say of events that are not the right ones; None if nothing is known."
+    if "=" in text: return "a score on the threshold is not above it"
+    if answer and answer == [(a, b + 1) for a, b in want]:
+        return "your last frame is the one after the event"
+    wider = [(max(0, a - gap), min(len(text) - 1, b + gap)) for a, b in want]
+    if gap and answer and answer == wider:
+        return ("a pause is bridged between two events only; "
+                "at the outer ends nothing is added")
+    other_gaps = {f"a pause of {gap} frame{'s' * (gap > 1)} is bridged too": gap - 1,
+                  f"a pause of {gap + 1} frames is too long": gap + 1,
+                  "short pauses must be bridged": 0,
+                  "only pauses of up to `gap` frames are bridged, you bridge all": 10 ** 6}
+    for why, other in other_gaps.items():
+        if gap and answer == events_by_looking(scores, .5, other): return why
+    if text[-1] == "1" and len(answer) < len(want):
+        return "the event that lasts until the clip's end is missing"
+    if text[0] == "1" and len(answer) < len(want):
+        return "the event that begins with frame 0 is missing"
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #f4a281af
 @exercise("stretches above the threshold, short pauses bridged, both ends included")
 def check_7_6(events):
-    for text, gap in (("0011100", 0), ("0001000", 0), ("1100011", 0), ("0=1=0=", 0), ("01001000100001000001", 3), ("1001", 2), ("10001", 2), ("0101100010", 1), ("000", 2), ("0011", 5), ("1100", 5)):
+    for text, gap in (("0011100", 0), ("0001000", 0), ("1100011", 0), ("0=1=0=", 0),
+                      ("01001000100001000001", 3), ("1001", 2), ("10001", 2),
+                      ("0101100010", 1), ("000", 2), ("0011", 5), ("1100", 5)):
         scores = np.array([{"0": .2, "1": .9, "=": .5}[c] for c in text])
-        want, answer = events_by_looking(scores, .5, gap), as_rows(events(scores.copy(), .5, gap), "events(...)")
-        said = f"{text} (1 above the threshold{', = exactly on it' if '=' in text else ''}) with gap {gap} gives {want}, and you make {answer}"
+        want = events_by_looking(scores, .5, gap)
+        answer = as_rows(events(scores.copy(), .5, gap), "events(...)")
         if answer == want: continue
-        if "=" in text: raise Wrong(f"{said}: a score on the threshold is not above it")
-        if answer and answer == [(a, b + 1) for a, b in want]: raise Wrong(f"{said}: your last frame is the one after the event")
-        if answer and answer == [(max(0, a - gap), min(len(text) - 1, b + gap)) for a, b in want] and gap: raise Wrong(f"{said}: a pause is bridged between two events only; at the outer ends nothing is added")
-        for other, why in ((gap - 1, f"a pause of {gap} frame{'s' * (gap > 1)} is bridged too"), (gap + 1, f"a pause of {gap + 1} frames is too long"), (0, "short pauses must be bridged"), (10 ** 6, "only pauses of up to `gap` frames are bridged, you bridge all")):
-            if gap and other >= 0 and answer == events_by_looking(scores, .5, other): raise Wrong(f"{said}: {why}")
-        if text[-1] == "1" and len(answer) < len(want): raise Wrong(f"{said}: the event that lasts until the clip's end is missing")
-        if text[0] == "1" and len(answer) < len(want): raise Wrong(f"{said}: the event that begins with frame 0 is missing")
-        raise Wrong(said)
+        legend = "1 above the threshold"
+        if "=" in text: legend += ", = exactly on it"
+        said = f"{text} ({legend}) with gap {gap} gives {want}, and you make {answer}"
+        why = _wrong_events(answer, want, text, scores, gap)
+        raise Wrong(f"{said}: {why}" if why else said)
     scores = [.02, .09, .09, .05, .02]                   # another camera, other scores
-    if as_rows(answer := events(np.array(scores), .07, 1), "events(...)") != [(1, 2)]: raise Wrong(f"right with a threshold of 0.5; but with scores {scores} and a threshold of 0.07 you make {answer}: do you use the threshold that the function is given?")
+    answer = events(np.array(scores), .07, 1)
+    if as_rows(answer, "events(...)") != [(1, 2)]:
+        raise Wrong(f"right with a threshold of 0.5; but with scores {scores} "
+                    f"and a threshold of 0.07 you make {answer}: "
+                    "do you use the threshold that the function is given?")
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #c9e88c9a
+# %% ../../nbs/course/solutions/07_camera.ipynb #c74458d2
 def frames_of(events): return [set(range(a, b + 1)) for a, b in events]
 
-@exercise("each side is counted by itself: three found pieces of one theft are three right alarms and one theft recalled")
+def _common(f, t):
+    "How many frames two events share."
+    return len(set.intersection(*frames_of([f, t])))
+
+def _judged(meet):  # two events -> bool
+    "Precision and recall, where an event counts if it meets any of the other side."
+    def shares(found, true):
+        right = [any(meet(f, t) for t in true) for f in found]
+        recalled = [any(meet(f, t) for f in found) for t in true]
+        return sum(right) / len(found), sum(recalled) / len(true)
+    return shares
+
+_right = _judged(_common)
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #1072d5a4
+def _swapped(found, true): return _right(found, true)[::-1]
+
+def _percent(found, true): return [100 * share for share in _right(found, true)]
+
+def _by_frames(found, true):
+    F, G = set().union(*frames_of(found)), set().union(*frames_of(true))
+    return len(F & G) / len(F), len(F & G) / len(G)
+
+def _pieces_recall(found, true):
+    precision, _ = _right(found, true)
+    return precision, precision * len(found) / len(true)
+
+def _true_ones_are_right(found, true):
+    _, recall = _right(found, true)
+    return recall * len(true) / len(found), recall
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #4ee39e36
+def _share_more_than_an_end(f, t): return f[0] < t[1] and t[0] < f[1]
+
+def _share_or_touch(f, t): return f[0] <= t[1] + 1 and t[0] <= f[1] + 1
+
+def _begins_inside(f, t): return t[0] <= f[0] <= t[1]
+
+def _begins_or_ends_inside(f, t): return t[0] <= f[0] <= t[1] or t[0] <= f[1] <= t[1]
+
+def _share_half(f, t): return 2 * _common(f, t) >= t[1] - t[0] + 1
+
+def _two_numbers(answer):
+    try: precision, recall = (float(v) for v in answer)
+    except (TypeError, ValueError):
+        raise Wrong("two numbers are asked for: precision, recall") from None
+    return np.array([precision, recall])
+
+def _said(got, want, found, true):
+    twice = "; a share above 1 means that something was counted twice"
+    return (f"found {found}, true {true}: precision and recall are {want[0]:.2f} "
+            f"and {want[1]:.2f}; you give {got[0]:.2f} and {got[1]:.2f}"
+            + (twice if max(got) > 1 else ""))
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #c9e88c9a
+@exercise("each side is counted by itself: "
+          "three found pieces of one theft are three right alarms and one theft recalled")
 def check_7_7(judge):
-    cases = (([(10, 20), (90, 95)], [(15, 30), (60, 70), (200, 210)]),              # plain
-             ([(10, 20), (30, 40)], [(20, 25), (5, 8)]),                            # they share frame 20 only
-             ([(10, 19), (50, 60)], [(20, 25), (52, 53)]),                          # neighbours, but no frame in common; and one around a true one
-             ([(12, 14), (16, 18), (20, 22), (70, 71)], [(10, 30), (40, 50)]),      # three pieces of one
-             ([(10, 100)], [(12, 20), (40, 50), (90, 120), (300, 310)]))            # one over three
-    def by(meet):                                      # an event of one side counts if it meets any of the other
-        def shares(found, true): return sum(any(meet(f, t) for t in true) for f in found) / len(found), sum(any(meet(f, t) for f in found) for t in true) / len(true)
-        return shares
-    right = by(lambda f, t: bool(frames_of([f])[0] & frames_of([t])[0]))
-    def frames(found, true): F, G = (set().union(*frames_of(e)) for e in (found, true)); return len(F & G) / len(F), len(F & G) / len(G)
-    mistakes = {"precision and recall have changed places": lambda f, t: right(f, t)[::-1],
-                "shares between 0 and 1, please, not percent": lambda f, t: [100 * v for v in right(f, t)],
-                "you count frames; a long event would then weigh more than a short one": frames,
-                "recall counts true events: several found pieces of one still recall one": lambda f, t: (right(f, t)[0], right(f, t)[0] * len(f) / len(t)),
-                "precision counts found events: all the pieces of one true event are right": lambda f, t: (right(f, t)[1] * len(t) / len(f), right(f, t)[1]),
-                "both ends belong to an event, so a single common frame is enough": by(lambda f, t: f[0] < t[1] and t[0] < f[1]),
-                "neighbours without a common frame do not overlap": by(lambda f, t: f[0] <= t[1] + 1 and t[0] <= f[1] + 1),
-                "you only ask where the found event begins; it may also begin before the true one, or contain it": by(lambda f, t: t[0] <= f[0] <= t[1]),
-                "you only ask whether an end of the found event lies in the true one; it may also contain it": by(lambda f, t: t[0] <= f[0] <= t[1] or t[0] <= f[1] <= t[1]),
-                "a single common frame is enough; you ask for half an event": by(lambda f, t: 2 * len(frames_of([f])[0] & frames_of([t])[0]) >= t[1] - t[0] + 1)}
-    def form(answer):
-        try: precision, recall = (float(v) for v in answer)
-        except (TypeError, ValueError): raise Wrong("two numbers are asked for: precision, recall") from None
-        return np.array([precision, recall])
-    def said(got, want, found, true):
-        why = "; a share above 1 means that something was counted twice" if max(got) > 1 else ""
-        return f"found {found}, true {true}: precision and recall are {want[0]:.2f} and {want[1]:.2f}; you give {got[0]:.2f} and {got[1]:.2f}{why}"
-    compare(judge, right, mistakes, cases, said, form)
+    cases = (
+        ([(10, 20), (90, 95)], [(15, 30), (60, 70), (200, 210)]),           # plain
+        ([(10, 20), (30, 40)], [(20, 25), (5, 8)]),                         # share frame 20 only
+        # neighbours, but no frame in common; and one around a true one
+        ([(10, 19), (50, 60)], [(20, 25), (52, 53)]),
+        ([(12, 14), (16, 18), (20, 22), (70, 71)], [(10, 30), (40, 50)]),   # three pieces of one
+        ([(10, 100)], [(12, 20), (40, 50), (90, 120), (300, 310)]))         # one over three
+    mistakes = {
+        "precision and recall have changed places": _swapped,
+        "shares between 0 and 1, please, not percent": _percent,
+        "you count frames; a long event would then weigh more than a short one": _by_frames,
+        "recall counts true events: several found pieces of one still recall one":
+            _pieces_recall,
+        "precision counts found events: all the pieces of one true event are right":
+            _true_ones_are_right,
+        "both ends belong to an event, so a single common frame is enough":
+            _judged(_share_more_than_an_end),
+        "neighbours without a common frame do not overlap": _judged(_share_or_touch),
+        "you only ask where the found event begins; "
+        "it may also begin before the true one, or contain it": _judged(_begins_inside),
+        "you only ask whether an end of the found event lies in the true one; "
+        "it may also contain it": _judged(_begins_or_ends_inside),
+        "a single common frame is enough; you ask for half an event": _judged(_share_half)}
+    compare(judge, _right, mistakes, cases, _said, _two_numbers)
 
-# %% ../../nbs/course/solutions/07_camera.ipynb #0be2825c
-KEYS = dict(training_minutes="minutes of footage trained on", held_out_minutes="minutes of ordinary footage, apart from it", alarms_held_out="events in that footage",
-            alarms_an_hour="what you conclude from these two", fps="frames a second", threshold="above it a frame is abnormal", frames="frames in the test recording",
-            events="[(first, last), ...] found in it", false="how many of them are false", true="how many things happened", missed="how many of these were missed")
+# %% ../../nbs/course/solutions/07_camera.ipynb #e04a60ca
+KEYS = dict(
+    training_minutes="minutes of footage trained on",
+    held_out_minutes="minutes of ordinary footage, apart from it",
+    alarms_held_out="events in that footage",
+    alarms_an_hour="what you conclude from these two",
+    fps="frames a second",
+    threshold="above it a frame is abnormal",
+    frames="frames in the test recording",
+    events="[(first, last), ...] found in it",
+    false="how many of them are false",
+    true="how many things happened",
+    missed="how many of these were missed")
 
-@exercise("the figures fit together; whether they are good, your four answers in words decide")
-def check_7_8(results):
-    if results and all(v is ... for v in results.values()): raise NotYet
-    if missing := [k for k in KEYS if k not in results]: raise Wrong(f"{missing[0]} is missing ({KEYS[missing[0]]})")
-    if any(results[k] is ... for k in KEYS): raise Wrong(f"{next(k for k in KEYS if results[k] is ...)} is still to be filled in")
-    r = {k: results[k] if k == "events" else float(results[k]) for k in KEYS}
-    events = as_rows(r["events"], "events")
+def _figures(results):
+    "All of them as numbers, and the events as rows."
     for k in KEYS:
-        if k != "events" and not 0 <= r[k] < math.inf: raise Wrong(f"{k} is {r[k]:g}; it should be a number, not below 0")
+        if k not in results: raise Wrong(f"{k} is missing ({KEYS[k]})")
+    for k in KEYS:
+        if results[k] is ...: raise Wrong(f"{k} is still to be filled in")
+    r = {k: float(results[k]) for k in KEYS if k != "events"}
+    events = as_rows(results["events"], "events")
+    for k, v in r.items():
+        if not 0 <= v < math.inf:
+            raise Wrong(f"{k} is {v:g}; it should be a number, not below 0")
     for k in ("alarms_held_out", "frames", "false", "true", "missed"):
         if r[k] % 1: raise Wrong(f"{k} is {r[k]:g}; things are counted in whole numbers")
-    if r["training_minutes"] < 2: raise Wrong(f"{r['training_minutes']:g} minutes of training footage are very few: whatever did not happen to pass by then will be an alarm; film at least 2")
-    if r["held_out_minutes"] <= 0: raise Wrong("without held-out footage nothing can be said of false alarms; keep some apart")
-    if not 5 <= r["fps"] <= 240: raise Wrong(f"{r['fps']:g} frames a second? ddl info says what the file has")
-    if not 0 < r["threshold"] < 1: raise Wrong(f"the threshold {r['threshold']:g} is no score: scores lie between 0 and 1")
-    rate = r["alarms_held_out"] / (r["held_out_minutes"] / 60)
-    if abs(r["alarms_an_hour"] - rate) > .1 * rate + 1e-9:
-        if rate and abs(r["alarms_an_hour"] - rate / 60) < .1 * rate / 60: raise Wrong(f"{r['alarms_an_hour']:g} is a rate a minute; an hour has 60 of them")
-        raise Wrong(f"{r['alarms_held_out']:g} alarms in {r['held_out_minutes']:g} minutes are {rate:.3g} an hour, not {r['alarms_an_hour']:g}")
-    if any(a > b for a, b in events) or any(b >= c for (_, b), (c, _) in zip(events, events[1:])): raise Wrong("the events are not in order of time, or overlap: first <= last, and each begins after the one before has ended")
-    if events and (events[0][0] < 0 or events[-1][1] >= r["frames"]): raise Wrong(f"an event lies outside the recording of {r['frames']:g} frames, 0 to {r['frames'] - 1:g}")
-    if not 0 <= r["false"] <= len(events): raise Wrong(f"{r['false']:g} of {len(events)} events are false? count again")
-    if not 0 <= r["missed"] <= r["true"]: raise Wrong(f"{r['missed']:g} of {r['true']:g} things that happened were missed? count again")
-    if r["true"] < 1: raise Wrong("nothing happened in the test recording: its recall cannot be judged; do something in front of the camera")
-    if (r["missed"] < r["true"]) != (r["false"] < len(events)): raise Wrong("something that was found must have an event that is right, and an event that is right must have found something: false and missed do not fit together")
+    return r, events
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #c1514cac
+def _check_footage(r):
+    if r["training_minutes"] < 2:
+        raise Wrong(f"{r['training_minutes']:g} minutes of training footage are very few: "
+                    "whatever did not happen to pass by then will be an alarm; "
+                    "film at least 2")
+    if r["held_out_minutes"] <= 0:
+        raise Wrong("without held-out footage nothing can be said of false alarms; "
+                    "keep some apart")
+    if not 5 <= r["fps"] <= 240:
+        raise Wrong(f"{r['fps']:g} frames a second? ddl info says what the file has")
+    if not 0 < r["threshold"] < 1:
+        raise Wrong(f"the threshold {r['threshold']:g} is no score: scores lie between 0 and 1")
+
+def _check_rate(r):
+    given, rate = r["alarms_an_hour"], r["alarms_held_out"] / (r["held_out_minutes"] / 60)
+    if abs(given - rate) <= .1 * rate + 1e-9: return
+    if rate and abs(given - rate / 60) < .1 * rate / 60:
+        raise Wrong(f"{given:g} is a rate a minute; an hour has 60 of them")
+    raise Wrong(f"{r['alarms_held_out']:g} alarms in {r['held_out_minutes']:g} minutes "
+                f"are {rate:.3g} an hour, not {given:g}")
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #e01b1766
+def _check_events(r, events):
+    upside_down = any(a > b for a, b in events)
+    overlap = any(b >= c for (_, b), (c, _) in zip(events, events[1:]))
+    if upside_down or overlap:
+        raise Wrong("the events are not in order of time, or overlap: first <= last, "
+                    "and each begins after the one before has ended")
+    if events and (events[0][0] < 0 or events[-1][1] >= r["frames"]):
+        raise Wrong(f"an event lies outside the recording of {r['frames']:g} frames, "
+                    f"0 to {r['frames'] - 1:g}")
+    if not 0 <= r["false"] <= len(events):
+        raise Wrong(f"{r['false']:g} of {len(events)} events are false? count again")
+    if not 0 <= r["missed"] <= r["true"]:
+        raise Wrong(f"{r['missed']:g} of {r['true']:g} things that happened were missed? "
+                    "count again")
+    if r["true"] < 1:
+        raise Wrong("nothing happened in the test recording: its recall cannot be judged; "
+                    "do something in front of the camera")
+    if (r["missed"] < r["true"]) != (r["false"] < len(events)):
+        raise Wrong("something that was found must have an event that is right, "
+                    "and an event that is right must have found something: "
+                    "false and missed do not fit together")
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #0be2825c
+@exercise("the figures fit together; "
+          "whether they are good, your four answers in words decide")
+def check_7_8(results):
+    if results and all(v is ... for v in results.values()): raise NotYet
+    r, events = _figures(results)
+    _check_footage(r)
+    _check_rate(r)
+    _check_events(r, events)

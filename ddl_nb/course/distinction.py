@@ -11,97 +11,223 @@ import torch
 from ..exercises import Wrong, compare, exercise
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #b4ae8900
-def _draw(seed, *shape): return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _draw(seed, *shape):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
 
+def _by_pixel(rule):
+    "A picture of distances: `rule` of each pixel's difference, a number a channel."
+    def picture(a, b):
+        differences = (a - b).flatten(1).T.numpy()
+        return np.array([rule(d) for d in differences]).reshape(a.shape[1:])
+    return picture
+
+# d: the difference at one pixel, a number a channel; the first rule is the right one
+def _right_distance(d):       return sum(v * v / len(d) for v in d)**.5
+def _undivided(d):            return np.sqrt((d**2).sum())
+def _mean_square(d):          return (d**2).mean()
+def _sum_of_squares(d):       return (d**2).sum()
+def _divided_by_c(d):         return np.sqrt((d**2).sum()) / len(d)
+def _mean_absolute(d):        return np.abs(d).mean()
+def _roots_of_squares(d):     return np.abs(d).sum()
+def _difference_of_means(d):  return d.mean()
+def _always_three(d):         return np.sqrt((d**2).sum() / 3)
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #8c1c3ba6
+_MISTAKES_4_1 = {
+    "you forget the division by sqrt(c): "
+    "black and white are sqrt(3) apart on three channels": _by_pixel(_undivided),
+    "you divide by c inside and forget the root: "
+    "that is the mean square": _by_pixel(_mean_square),
+    "that is the sum of squares; "
+    "the root and the division by sqrt(c) are missing": _by_pixel(_sum_of_squares),
+    "you divide the length by c; divide by its root, "
+    "or black and white are not 1 apart": _by_pixel(_divided_by_c),
+    "that is the mean absolute difference; "
+    "a length takes squares, their sum, and the root": _by_pixel(_mean_absolute),
+    "the root of a square is the absolute value: "
+    "take the sum over the channels between the two": _by_pixel(_roots_of_squares),
+    "that is the difference of the means; "
+    "channels that differ in opposite ways cancel in it": _by_pixel(_difference_of_means),
+    "you divide by sqrt(3) whatever the number of channels": _by_pixel(_always_three),
+}
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #d36d6e33
 @exercise("a length over the channels, the same scale for one channel as for three")
 def check_4_1(distance):
-    def by_pixel(rule):
-        def picture(a, b): return np.array([[rule((a - b)[:, y, x].numpy()) for x in range(a.shape[2])] for y in range(a.shape[1])])
-        return picture
-    mistakes = {
-        "you forget the division by sqrt(c): black and white are sqrt(3) apart on three channels": by_pixel(lambda d: np.sqrt((d**2).sum())),
-        "you divide by c inside and forget the root: that is the mean square": by_pixel(lambda d: (d**2).mean()),
-        "that is the sum of squares; the root and the division by sqrt(c) are missing": by_pixel(lambda d: (d**2).sum()),
-        "you divide the length by c; divide by its root, or black and white are not 1 apart": by_pixel(lambda d: np.sqrt((d**2).sum()) / len(d)),
-        "that is the mean absolute difference; a length takes squares, their sum, and the root": by_pixel(lambda d: np.abs(d).mean()),
-        "the root of a square is the absolute value: take the sum over the channels between the two": by_pixel(lambda d: np.abs(d).sum()),
-        "that is the difference of the means; channels that differ in opposite ways cancel in it": by_pixel(lambda d: d.mean()),
-        "you divide by sqrt(3) whatever the number of channels": by_pixel(lambda d: np.sqrt((d**2).sum() / 3)),
-    }
-    def said(got, want, *case): return f"for two pixels {np.round(case[0][:, 0, 0].numpy(), 3)} and {np.round(case[1][:, 0, 0].numpy(), 3)} you get {got[0, 0]:.4f}; it is {want[0, 0]:.4f}"
-    compare(distance, by_pixel(lambda d: sum(v * v / len(d) for v in d)**.5), mistakes, [(_draw(c, c, 3, 4), _draw(c + 9, c, 3, 4)) for c in (3, 1, 2)], said)
+    def said(got, want, a, b):
+        first, second = (np.round(t[:, 0, 0].numpy(), 3) for t in (a, b))
+        return (f"for two pixels {first} and {second} "
+                f"you get {got[0, 0]:.4f}; it is {want[0, 0]:.4f}")
+    cases = [(_draw(c, c, 3, 4), _draw(c + 9, c, 3, 4)) for c in (3, 1, 2)]
+    compare(distance, _by_pixel(_right_distance), _MISTAKES_4_1, cases, said)
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #5d375741
-def _per_target(ratio=lambda P, N: (P + 1e-6) / (N + 1e-6), power=2, root=True, masked=True, reduce=sum, empty=None):
-    "L_dist by plain loops; the options are typical mistakes."
-    def loss(X, XA, Y, M):
-        ratios = []
-        for x, xa, y, m in zip(X.numpy(), XA.numpy(), Y.numpy(), M.numpy()):
-            inside = [i for i in np.ndindex(*m.shape) if m[i]]
-            if not inside and empty is None: continue
-            P, N = (sum(abs(v)**power for i in (inside if masked else np.ndindex(*m.shape)) for v in (target - y)[(slice(None), *i)]) for target in (x, xa))
-            ratios.append(ratio(P**(1 / power), N**(1 / power)) if root and inside else ratio(P, N) if inside else empty)
-        return sum(ratios) / len(ratios) if reduce is sum else reduce(ratios)
-    return loss
-
-def _pixel_mean(X, XA, Y, M):
-    return np.mean([np.mean([(np.linalg.norm(v) + 1e-6) / (np.linalg.norm(w) + 1e-6) for v, w in zip((x - y)[:, m > 0].T, (xa - y)[:, m > 0].T)]) for x, xa, y, m in zip(*(t.numpy() for t in (X, XA, Y, M))) if m.any()])
-
-def _pooled(X, XA, Y, M):
-    P, N = (sum(((t - y)[:, m > 0]**2).sum() for t, y, m in zip(T.numpy(), Y.numpy(), M.numpy())) for T in (X, XA))
-    return (P / N)**.5
-
 def _targets(seed, m=4, c=3):
     "X, XA, Y and M of m targets, the second of them without a mask."
-    X, A, Y, M = _draw(seed, m, c, 5, 6), _draw(seed + 50, m, c, 5, 6), _draw(seed + 100, m, c, 5, 6), torch.zeros(m, 5, 6, dtype=torch.float64)
+    X, A, Y = (_draw(s, m, c, 5, 6) for s in (seed, seed + 50, seed + 100))
+    M = torch.zeros(m, 5, 6, dtype=torch.float64)
     for k in range(m): M[k, k % 3:4, 1:3 + k % 4] = k != 1
     return X, X + .6 * M[:, None] * (A - X), (X + A + Y) / 3, M
 
+def _one_by_one(*tensors): return zip(*(t.numpy() for t in tensors))
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #f0e9ec4b
+def _sum_of_powers(d, pixels, power):
+    total = 0
+    for i, j in pixels:
+        for v in d[:, i, j]: total += abs(v)**power
+    return total
+
+def _with_epsilon(P, N): return (P + 1e-6) / (N + 1e-6)
+
+def _per_target(ratio=_with_epsilon,
+                power=2,         # of the differences that are added up
+                root=True,       # of the sums
+                masked=True,     # the sums run over the box only
+                reduce=np.mean,  # of the targets' ratios
+                empty=None):     # what a target without a mask counts; None: not at all
+    "L_dist by plain loops; the options are typical mistakes."
+    def of_one(x, xa, y, m):
+        if not m.any(): return empty
+        pixels = np.argwhere(m if masked else np.ones_like(m))
+        P, N = (_sum_of_powers(target - y, pixels, power) for target in (x, xa))
+        return ratio(P**(1 / power), N**(1 / power)) if root else ratio(P, N)
+    def loss(X, XA, Y, M):
+        ratios = [of_one(*target) for target in _one_by_one(X, XA, Y, M)]
+        return reduce([r for r in ratios if r is not None])
+    return loss
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #2a47aa57
+# typical mistakes: rules for P and N of one target, then for all targets
+def _changed_places(P, N): return (N + 1e-6) / (P + 1e-6)
+def _share(P, N):          return P / (P + N)
+def _difference(P, N):     return P - N
+def _positive_alone(P, N): return P
+
+def _pixel_mean(X, XA, Y, M):
+    "The mean of the pixels' own ratios."
+    means = []
+    for x, xa, y, m in _one_by_one(X, XA, Y, M):
+        if not m.any(): continue
+        P, N = (np.linalg.norm((t - y)[:, m > 0], axis=0) for t in (x, xa))
+        means.append(_with_epsilon(P, N).mean())
+    return np.mean(means)
+
+def _pooled(X, XA, Y, M):
+    "One ratio over all targets together."
+    P, N = (M[:, None] * (X - Y)).norm(), (M[:, None] * (XA - Y)).norm()
+    return P / N
+
 # %% ../../nbs/course/solutions/04_distinction.ipynb #a4ded4a9
+_MISTAKES_4_2 = {
+    "P and N have changed places: "
+    "your loss is small for a model that copies the anomaly": _per_target(_changed_places),
+    "your P and N are sums of squares: "
+    "take the root of each before the ratio": _per_target(root=False),
+    "you forget the mask: P and N look at the whole frame": _per_target(masked=False),
+    "you take sums of absolute values; "
+    "a norm is the root of a sum of squares": _per_target(power=1),
+    "that is one ratio over all targets together, in which the large boxes rule; "
+    "each target has its own ratio": _pooled,
+    "a target without a mask counts as (0 + eps) / (0 + eps) = 1 in your mean; "
+    "it must not count": _per_target(empty=1.),
+    "a target without a mask counts as 0 in your mean; "
+    "divide by the number of targets that have one": _per_target(empty=0.),
+    "you add the targets' ratios up; take their mean": _per_target(reduce=np.sum),
+    "that is the mean of the pixels' own ratios, "
+    "the other reading of the equation, which comes later; "
+    "here both norms run over all pixels of the box": _pixel_mean,
+    "that is P / (P + N)": _per_target(_share),
+    "that is P - N; asked for is a ratio": _per_target(_difference),
+    "that is P alone: "
+    "without N nothing is pushed away from the anomaly": _per_target(_positive_alone),
+}
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #73b922c8
 @exercise("a ratio for each target that has an object, and their mean")
 def check_4_2(distinction):
-    mistakes = {
-        "P and N have changed places: your loss is small for a model that copies the anomaly": _per_target(lambda P, N: (N + 1e-6) / (P + 1e-6)),
-        "your P and N are sums of squares: take the root of each before the ratio": _per_target(root=False),
-        "you forget the mask: P and N look at the whole frame": _per_target(masked=False),
-        "you take sums of absolute values; a norm is the root of a sum of squares": _per_target(power=1),
-        "that is one ratio over all targets together, in which the large boxes rule; each target has its own ratio": _pooled,
-        "a target without a mask counts as (0 + eps) / (0 + eps) = 1 in your mean; it must not count": _per_target(empty=1.),
-        "a target without a mask counts as 0 in your mean; divide by the number of targets that have one": _per_target(empty=0.),
-        "you add the targets' ratios up; take their mean": _per_target(reduce=np.sum),
-        "that is the mean of the pixels' own ratios, the other reading of the equation, which comes later; here both norms run over all pixels of the box": _pixel_mean,
-        "that is P / (P + N)": _per_target(lambda P, N: P / (P + N)),
-        "that is P - N; asked for is a ratio": _per_target(lambda P, N: P - N),
-        "that is P alone: without N nothing is pushed away from the anomaly": _per_target(lambda P, N: P),
-    }
+    def said(got, want, X, XA, Y, M):
+        boxes = [int(m.sum()) for m in M]
+        return (f"for {len(X)} targets with boxes of {boxes} pixels "
+                f"you get {float(got):.4f}; it is {float(want):.4f}")
+    def loss(*four): return float(distinction(*(t.clone() for t in four)))
+    X, XA, Y, M = _targets(4, 1)                    # two cases where only epsilon helps
+    copied, nothing = loss(X, XA, XA, M), loss(X, X, X, M)
     cases = [_targets(1), _targets(2, 5, 1), _targets(3, 3)]
-    X, XA, Y, M = _targets(4, 1)                                    # two cases where only epsilon helps
-    copied, nothing = (float(distinction(*(t.clone() for t in four))) for four in ((X, XA, XA, M), (X, X, X, M)))
+    compare(distinction, _per_target(), _MISTAKES_4_2, cases, said)
+
+    if not (np.isfinite(copied) and copied > 1e3):
+        raise Wrong(f"for a model that copies its input, N is 0 and your loss is {copied}; "
+                    "with epsilon added to N it is huge, and finite")
     full = _per_target()(X, XA, XA, M)
-    def said(got, want, *case): return f"for {len(case[0])} targets with boxes of {[int(m.sum()) for m in case[3]]} pixels you get {float(got):.4f}; it is {float(want):.4f}"
-    compare(distinction, _per_target(), mistakes, cases, said)
-    if not (np.isfinite(copied) and copied > 1e3): raise Wrong(f"for a model that copies its input, N is 0 and your loss is {copied}; with epsilon added to N it is huge, and finite")
-    if abs(copied / full - 1) > 1e-3: raise Wrong(f"for a model that copies its input, N is 0 and the loss is P / epsilon, {full:.4g} in the case tried; yours is {copied:.4g}: is P the root of a sum (not of a mean), and epsilon 1e-6?")
-    if not abs(nothing - 1) < 1e-6: raise Wrong(f"if X, X_A and f(X_A) are all the same, P = N = 0 and your loss is {nothing}; (0 + epsilon) / (0 + epsilon) is 1")
+    if abs(copied / full - 1) > 1e-3:
+        raise Wrong("for a model that copies its input, N is 0 and the loss is "
+                    f"P / epsilon, {full:.4g} in the case tried; yours is {copied:.4g}: "
+                    "is P the root of a sum (not of a mean), and epsilon 1e-6?")
+    if not abs(nothing - 1) < 1e-6:
+        raise Wrong("if X, X_A and f(X_A) are all the same, P = N = 0 "
+                    f"and your loss is {nothing}; (0 + epsilon) / (0 + epsilon) is 1")
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #c2cfb7ac
-@exercise("all start at 1; the perfect one wants the noise as loud as possible, the lazy one wants none")
+_WRONG_ENDS = {
+    ("nothing", "a"): "at sigma = 0 nothing is wrong, but the loss is a ratio: "
+                      "what are P and N if X_A is X?",
+    ("nothing", "c"): "at sigma = 0, X_A is X, so P and N are the same distance, "
+                      "large or small; what is their ratio?",
+    ("perfect", "b"): "for the perfect network P is its own small error at every sigma; "
+                      "what does N do as X_A moves away from X?",
+    ("perfect", "c"): "the perfect network does not get worse with loud noise, so P stays; "
+                      "N grows all the way; what would make the ratio rise again?",
+    ("lazy", "a"):    "for the lazy network N is its own small error at every sigma; "
+                      "what does P do as X_A moves away from X?",
+    ("lazy", "c"):    "for the lazy network P and N change places with those "
+                      "of the perfect one; its ratio is the inverse",
+}
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #513b5514
+@exercise("all start at 1; the perfect one wants the noise as loud as possible, "
+          "the lazy one wants none")
 def check_4_3(ends):
     truth = dict(nothing="b", perfect="a", lazy="b")
-    wrong = {("nothing", "a"): "at sigma = 0 nothing is wrong, but the loss is a ratio: what are P and N if X_A is X?",
-             ("nothing", "c"): "at sigma = 0, X_A is X, so P and N are the same distance, large or small; what is their ratio?",
-             ("perfect", "b"): "for the perfect network P is its own small error at every sigma; what does N do as X_A moves away from X?",
-             ("perfect", "c"): "the perfect network does not get worse with loud noise, so P stays; N grows all the way; what would make the ratio rise again?",
-             ("lazy", "a"): "for the lazy network N is its own small error at every sigma; what does P do as X_A moves away from X?",
-             ("lazy", "c"): "for the lazy network P and N change places with those of the perfect one; its ratio is the inverse"}
-    if missing := set(truth) - set(ends): raise Wrong(f"there is no letter for {', '.join(sorted(missing))}")
+    missing = sorted(set(truth) - set(ends))
+    if missing:
+        raise Wrong(f"there is no letter for {', '.join(missing)}")
     for k, right in truth.items():
-        if ends[k] is ...: raise Wrong(f"{k}: no letter yet")
+        if ends[k] is ...:
+            raise Wrong(f"{k}: no letter yet")
         letter = str(ends[k]).strip().lower()
-        if (k, letter) in wrong: raise Wrong(f"{k}: {wrong[k, letter]}")
-        if letter != right: raise Wrong(f"{k}: the answer is one of the letters a, b, c")
+        if (k, letter) in _WRONG_ENDS:
+            raise Wrong(f"{k}: {_WRONG_ENDS[k, letter]}")
+        if letter != right:
+            raise Wrong(f"{k}: the answer is one of the letters a, b, c")
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #c0502870
+# typical mistakes
+def _inverse(k, s):            return (1 - k) / k
+def _p_by_disturbance(k, s):   return k
+def _p_by_noise(k, s):         return k * s
+def _n_to_noise(k, s):         return k * s / (1 - k * s)
+def _sigma_in_p_only(k, s):    return k * s / (1 - k)
+def _sigma_in_n_only(k, s):    return k / ((1 - k) * s)
+def _ratio_of_squares(k, s):   return (k / (1 - k))**2
+def _without_k(k, s):          return s / (1 - s)
+
+_MISTAKES_4_4 = {
+    "P and N have changed places: "
+    "for small k the network is nearly perfect, and the ratio small": _inverse,
+    "that is P in units of |X_A - X|; "
+    "divide by N, which is (1 - k) in the same units": _p_by_disturbance,
+    "that is P in units of |A - X|; divide by N": _p_by_noise,
+    "your N is the distance to the noise A; "
+    "it is the distance to X_A, what was shown": _n_to_noise,
+    "sigma is in N as well as in P: X_A - f(X_A) = (1 - k)(X_A - X)": _sigma_in_p_only,
+    "sigma is in P as well as in N: f(X_A) - X = k (X_A - X)": _sigma_in_n_only,
+    "that is the ratio of the squares": _ratio_of_squares,
+    "your ratio does not depend on the network; at k = 0 it must be 0": _without_k,
+}
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #24dcb345
 @exercise("k / (1 - k), for every sigma: P and N grow in step")
 def check_4_4(ratio):
     X, A = _draw(44, 3, 40), _draw(45, 3, 40)
@@ -109,135 +235,304 @@ def check_4_4(ratio):
         XA = (1 - s) * X + s * A
         Y = (1 - k) * X + k * XA
         return ((X - Y).norm() / (XA - Y).norm()).item()
-    mistakes = {
-        "P and N have changed places: for small k the network is nearly perfect, and the ratio small": lambda k, s: (1 - k) / k,
-        "that is P in units of |X_A - X|; divide by N, which is (1 - k) in the same units": lambda k, s: k,
-        "that is P in units of |A - X|; divide by N": lambda k, s: k * s,
-        "your N is the distance to the noise A; it is the distance to X_A, what was shown": lambda k, s: k * s / (1 - k * s),
-        "sigma is in N as well as in P: X_A - f(X_A) = (1 - k)(X_A - X)": lambda k, s: k * s / (1 - k),
-        "sigma is in P as well as in N: f(X_A) - X = k (X_A - X)": lambda k, s: k / ((1 - k) * s),
-        "that is the ratio of the squares": lambda k, s: (k / (1 - k))**2,
-        "your ratio does not depend on the network; at k = 0 it must be 0": lambda k, s: s / (1 - s),
-    }
-    def said(got, want, *case): return f"for k = {case[0]} and sigma = {case[1]} you get {float(got):.4f}; with 120 random numbers for X and A it comes to {float(want):.4f}"
-    compare(ratio, simulated, mistakes, [(k, s) for k in (.1, .25, .6, .8) for s in (.2, .5, .9)], said)
+    def said(got, want, k, s):
+        return (f"for k = {k} and sigma = {s} you get {float(got):.4f}; "
+                f"with 120 random numbers for X and A it comes to {float(want):.4f}")
+    cases = [(k, s) for k in (.1, .25, .6, .8) for s in (.2, .5, .9)]
+    compare(ratio, simulated, _MISTAKES_4_4, cases, said)
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #8fb80760
+def _autograd(X, XA, Y, M):
+    "The gradient of P / N, both added up channel by channel."
+    Y = Y.clone().requires_grad_()
+    def norm(T): return sum((M * (t - y))**2 for t, y in zip(T, Y)).sum()**.5
+    return torch.autograd.grad(norm(X) / norm(XA), Y)[0]
+
+def _targets_changed_places(X, XA, Y, M): return _autograd(XA, X, Y, M)
+
+def _quotient_rule(first=1., second=-1., power=3, masked=True, root=True):
+    "The same by hand; the options are typical mistakes."
+    def slope(X, XA, Y, M):
+        P, N = (M * (X - Y)).norm(), (M * (XA - Y)).norm()
+        to_X = (Y - X) / (P * N if root else N)
+        to_XA = P * (Y - XA) / N**power
+        return (M if masked else 1) * (first * to_X + second * to_XA)
+    return slope
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #abfb2fbb
+_MISTAKES_4_5 = {
+    "your sign is turned round: that is the direction in which the network is pushed, "
+    "minus the gradient": _quotient_rule(-1., 1.),
+    "N depends on Y as well: "
+    "the quotient rule has a second term": _quotient_rule(second=0.),
+    "P depends on Y as well: "
+    "the quotient rule has a first term": _quotient_rule(first=0.),
+    "the second term is subtracted: "
+    "(P/N)' = P'/N - P N'/N^2": _quotient_rule(second=1.),
+    "N' is (Y - X_A) / N, so with the N^2 of the quotient rule "
+    "there are three N below the second term": _quotient_rule(power=2),
+    "P' is (Y - X) / P: "
+    "you have differentiated the square of P": _quotient_rule(root=False),
+    "outside the mask the loss does not depend on Y: "
+    "M is missing": _quotient_rule(masked=False),
+    "P and N have changed places": _targets_changed_places,
+}
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #941b58a9
 @exercise("drawn to X with 1/(PN), pushed away from X_A with P/N^3")
 def check_4_5(slope):
-    def autograd(X, XA, Y, M):
-        Y = Y.clone().requires_grad_()
-        P, N = (sum((m * (t[c] - Y[c]))**2 for c, m in enumerate([M] * len(Y))).sum()**.5 for t in (X, XA))
-        return torch.autograd.grad(P / N, Y)[0]
-    def terms(first=1., second=-1., power=3, masked=True, root=True):
-        def f(X, XA, Y, M):
-            P, N = (M * (X - Y)).norm(), (M * (XA - Y)).norm()
-            return (M if masked else 1) * (first * (Y - X) / ((P if root else 1) * N) + second * P * (Y - XA) / N**power)
-        return f
-    def swapped(X, XA, Y, M): return autograd(XA, X, Y, M)
-    mistakes = {
-        "your sign is turned round: that is the direction in which the network is pushed, minus the gradient": terms(-1., 1.),
-        "N depends on Y as well: the quotient rule has a second term": terms(second=0.),
-        "P depends on Y as well: the quotient rule has a first term": terms(first=0.),
-        "the second term is subtracted: (P/N)' = P'/N - P N'/N^2": terms(second=1.),
-        "N' is (Y - X_A) / N, so with the N^2 of the quotient rule there are three N below the second term": terms(power=2),
-        "P' is (Y - X) / P: you have differentiated the square of P": terms(root=False),
-        "outside the mask the loss does not depend on Y: M is missing": terms(masked=False),
-        "P and N have changed places": swapped,
-    }
-    def said(got, want, *case):
+    def said(got, want, X, XA, Y, M):
         i = tuple(int(v) for v in np.argwhere(~np.isclose(got, want, 1e-5, 1e-8))[0])
-        return f"at pixel {i[1:]} of channel {i[0]}, {'inside' if case[3][i[1:]] else 'outside'} the mask, you get {got[i]:.5f}; autograd says {want[i]:.5f}"
-    cases = [tuple(t[0] for t in _targets(seed, 1, c)) for seed, c in ((7, 3), (8, 1), (9, 2))]
-    compare(slope, autograd, mistakes, cases, said)
+        channel, pixel = i[0], i[1:]
+        where = "inside" if M[pixel] else "outside"
+        return (f"at pixel {pixel} of channel {channel}, {where} the mask, "
+                f"you get {got[i]:.5f}; autograd says {want[i]:.5f}")
+    cases = [[t[0] for t in _targets(seed, 1, c)] for seed, c in ((7, 3), (8, 1), (9, 2))]
+    compare(slope, _autograd, _MISTAKES_4_5, cases, said)
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #9c14d39b
+def _disturbed(seed):
+    "X, XA and M of one target, with faint noise in a box."
+    X, A = _draw(seed, 3, 12, 14), _draw(seed + 9, 3, 12, 14)
+    M = torch.zeros(12, 14, dtype=torch.float64)
+    M[2:10, 3:12] = 1
+    return X, X + .5 * M * (A - X), M
+
 def _readings(X, XA, Y, M, eps=1e-6):
     "Both readings for one target, in plain NumPy: (per-pixel mean, ratio of norms)."
     inside = M.numpy() > 0
     P, N = (np.sqrt((((t - Y).numpy()[:, inside])**2).mean(0)) for t in (X, XA))
-    return ((P + eps) / (N + eps)).mean(), (np.linalg.norm(P) + eps) / (np.linalg.norm(N) + eps)
+    ratio_of_norms = (np.linalg.norm(P) + eps) / (np.linalg.norm(N) + eps)
+    return ((P + eps) / (N + eps)).mean(), ratio_of_norms
 
+def _reconstruction(spoil, X, XA, M):
+    "What `spoil` gives back, if a network could have given it back."
+    before = X.clone(), XA.clone()
+    Y = spoil(X, XA, M)
+    if not torch.is_tensor(Y) or Y.shape != X.shape:
+        raise Wrong(f"give back a reconstruction: a tensor of the shape {tuple(X.shape)}")
+    if not (X.equal(before[0]) and XA.equal(before[1])):
+        raise Wrong("you have changed X or X_A themselves; start from X.clone()")
+    if Y.min() < 0 or Y.max() > 1 or not Y.isfinite().all():
+        raise Wrong(f"your pixels go from {Y.min():.2f} to {Y.max():.2f}; "
+                    "a network's output lies in [0, 1]")
+    return Y
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #839e8e7e
 @exercise("one copied pixel is enough: its N is 0, and its ratio outweighs all the others")
 def check_4_6(spoil):
     for seed in (61, 62):
-        X, A, M = _draw(seed, 3, 12, 14), _draw(seed + 9, 3, 12, 14), torch.zeros(12, 14, dtype=torch.float64)
-        M[2:10, 3:12] = 1
-        XA = X + .5 * M * (A - X)
-        before = X.clone(), XA.clone()
-        Y = spoil(X, XA, M)
-        if not torch.is_tensor(Y) or Y.shape != X.shape: raise Wrong(f"give back a reconstruction: a tensor of the shape {tuple(X.shape)}")
-        if not (X.equal(before[0]) and XA.equal(before[1])): raise Wrong("you have changed X or X_A themselves; start from X.clone()")
-        if Y.min() < 0 or Y.max() > 1 or not Y.isfinite().all(): raise Wrong(f"your pixels go from {Y.min():.2f} to {Y.max():.2f}; a network's output lies in [0, 1]")
+        X, XA, M = _disturbed(seed)
+        Y = _reconstruction(spoil, X, XA, M)
         changed = (Y != X).any(0)
-        inside, (pixel, norm) = int((changed & (M > 0)).sum()), _readings(X, XA, Y, M)
-        if not inside and changed.any(): raise Wrong("the pixel that you changed lies outside the mask, where the loss does not look")
-        if not inside: raise Wrong("your reconstruction is perfect: both readings are near 0. What is P / N of a pixel that is copied?")
-        if inside > 1: raise Wrong(f"you changed {inside} pixels of the box; one is enough" + (f" (and the ratio of norms is {norm:.3g})" if norm >= .5 else ""))
-        if pixel <= 100: raise Wrong(f"the per-pixel mean is {pixel:.3g}: P of that pixel is divided by N + epsilon, so make N itself 0")
-        if norm >= .5: raise Wrong(f"the ratio of norms is {norm:.3g}; it was to stay below 1/2")
+        inside = int((changed & (M > 0)).sum())
+        pixel, norm = _readings(X, XA, Y, M)
+        if not inside and changed.any():
+            raise Wrong("the pixel that you changed lies outside the mask, "
+                        "where the loss does not look")
+        if not inside:
+            raise Wrong("your reconstruction is perfect: both readings are near 0. "
+                        "What is P / N of a pixel that is copied?")
+        if inside > 1:
+            also = f" (and the ratio of norms is {norm:.3g})" if norm >= .5 else ""
+            raise Wrong(f"you changed {inside} pixels of the box; one is enough{also}")
+        if pixel <= 100:
+            raise Wrong(f"the per-pixel mean is {pixel:.3g}: "
+                        "P of that pixel is divided by N + epsilon, so make N itself 0")
+        if norm >= .5:
+            raise Wrong(f"the ratio of norms is {norm:.3g}; it was to stay below 1/2")
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #33291173
-@exercise("the power of the shell against the power of the pole: three channels are the first that are safe in both")
+def _lengths(v): return [sum(float(x)**2 for x in row)**.5 / len(row)**.5 for row in v]
+def _mean(values): return sum(values) / len(values)
+
+# the right one, and typical mistakes
+def _mean_inverse(v):         return _mean([1 / n for n in _lengths(v)])
+def _inverse_of_mean(v):      return 1 / _mean(_lengths(v))
+def _lengths_undivided(v):    return _mean_inverse(v) / len(v[0])**.5
+def _over_the_pixels(v):      return _mean_inverse(np.transpose(v))
+def _mean_inverse_square(v):  return _mean([1 / n**2 for n in _lengths(v)])
+def _mean_length(v):          return _mean(_lengths(v))
+def _channel_by_channel(v):   return _mean([1 / abs(x) for x in np.ravel(v)])
+def _sum_of_inverses(v):      return sum(1 / n for n in _lengths(v))
+def _median_inverse(v):       return np.median([1 / n for n in _lengths(v)])
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #8777a55c
+_MISTAKES_4_7 = {
+    "that is 1 over the mean of N; "
+    "the mean of 1/N is another number, in which the smallest N rule": _inverse_of_mean,
+    "the division by sqrt(c) is missing in N": _lengths_undivided,
+    "you take the length over the pixels; "
+    "a pixel's N is the length over its channels": _over_the_pixels,
+    "that is the mean of 1/N^2, the gradient's; here the mean of 1/N": _mean_inverse_square,
+    "that is the mean of N itself": _mean_length,
+    "you divide by the channels one by one; N is their length": _channel_by_channel,
+    "you add 1/N up; take the mean": _sum_of_inverses,
+    "that is the median; the mean is what a loss takes": _median_inverse,
+}
+
+def _near_0(p):
+    "What becomes of the integral of N^p, in words."
+    if p > -1:  return "is finite, as for every power above -1"
+    if p == -1: return "goes as the logarithm of N, which has no limit"
+    return f"goes as N^{p + 1}, which has no limit"
+
+def _is_three(values):
+    return isinstance(values, (list, tuple, np.ndarray)) and len(values) == 3
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #ecf6f81e
+@exercise("the power of the shell against the power of the pole: "
+          "three channels are the first that are safe in both")
 def check_4_7(mean_inverse, finite):
-    def lengths(v): return [sum(float(x)**2 for x in row)**.5 / len(row)**.5 for row in v]
-    def mean(xs): return sum(xs) / len(xs)
-    mistakes = {
-        "that is 1 over the mean of N; the mean of 1/N is another number, in which the smallest N rule": lambda v: 1 / mean(lengths(v)),
-        "the division by sqrt(c) is missing in N": lambda v: mean([1 / n for n in lengths(v)]) / len(v[0])**.5,
-        "you take the length over the pixels; a pixel's N is the length over its channels": lambda v: mean([1 / n for n in lengths(np.transpose(v))]),
-        "that is the mean of 1/N^2, the gradient's; here the mean of 1/N": lambda v: mean([1 / n**2 for n in lengths(v)]),
-        "that is the mean of N itself": lambda v: mean(lengths(v)),
-        "you divide by the channels one by one; N is their length": lambda v: mean([1 / abs(x) for row in v for x in row]),
-        "you add 1/N up; take the mean": lambda v: sum(1 / n for n in lengths(v)),
-        "that is the median; the mean is what a loss takes": lambda v: np.median([1 / n for n in lengths(v)]),
-    }
+    def said(got, want, v):
+        return (f"for {len(v)} pixels with {len(v[0])} channels "
+                f"you get {float(got):.4f}; it is {float(want):.4f}")
     g = np.random.default_rng(47)
-    def said(got, want, *case): return f"for {len(case[0])} pixels with {len(case[0][0])} channels you get {float(got):.4f}; it is {float(want):.4f}"
-    compare(mean_inverse, lambda v: mean([1 / n for n in lengths(v)]), mistakes, [(g.random((n, c)) - .5,) for n, c in ((7, 1), (8, 3), (6, 2))], said)
-    if not isinstance(finite, dict) or {"loss", "gradient"} - set(finite) or any(not isinstance(finite[k], (list, tuple, np.ndarray)) or len(finite[k]) != 3 for k in ("loss", "gradient")): raise Wrong("finite has two entries, loss and gradient, each a list of three: for c = 1, 2, 3")
-    for k, pole in (("loss", 1), ("gradient", 2)):
-        for c, said in zip((1, 2, 3), finite[k]):
-            if said is ...: raise Wrong(f"{k}, c = {c}: still to be filled in")
-            if isinstance(said, str) or said not in (True, False): raise Wrong(f"{k}, c = {c}: write True if the mean is finite, False if not (without quotation marks)")
+    cases = [(g.random((n, c)) - .5,) for n, c in ((7, 1), (8, 3), (6, 2))]
+    compare(mean_inverse, _mean_inverse, _MISTAKES_4_7, cases, said)
+
+    poles = dict(loss=1, gradient=2)
+    if not isinstance(finite, dict) or not all(_is_three(finite.get(k)) for k in poles):
+        raise Wrong("finite has two entries, loss and gradient, "
+                    "each a list of three: for c = 1, 2, 3")
+    for k, pole in poles.items():
+        for c, answer in zip((1, 2, 3), finite[k]):
+            if answer is ...:
+                raise Wrong(f"{k}, c = {c}: still to be filled in")
+            if isinstance(answer, str) or answer not in (True, False):
+                raise Wrong(f"{k}, c = {c}: write True if the mean is finite, "
+                            "False if not (without quotation marks)")
             p = c - 1 - pole
-            if bool(said) != (p > -1): raise Wrong(f"{k}, c = {c}: the integrand is N^{c - 1} / N^{pole} = N^{p}, so near 0 its integral {'goes as ' + ('the logarithm of N' if p == -1 else f'N^{p + 1}') + ', which has no limit' if p <= -1 else 'is finite, as for every power above -1'}")
+            if bool(answer) != (p > -1):
+                raise Wrong(f"{k}, c = {c}: the integrand is N^{c - 1} / N^{pole} = N^{p}, "
+                            f"so near 0 its integral {_near_0(p)}")
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #4fd126eb
-@exercise("it tells restored from copied, and no pixel rules it")
-def check_4_8(mended):
-    def full(p, n, m=3): return torch.full((m, 20, 40), p, dtype=torch.float64), torch.full((m, 20, 40), n, dtype=torch.float64), torch.ones(m, 20, 40, dtype=torch.float64)
+def _even(p, n, m=3):
+    "P, N and M of m targets: p, n and 1 at each pixel."
+    return [torch.full((m, 20, 40), v, dtype=torch.float64) for v in (p, n, 1.)]
+
+def _boxes():
+    "P, N and M of two targets, a box in each."
+    P, N = .3 * _draw(48, 2, 20, 40), .3 * _draw(49, 2, 20, 40)
+    M = torch.zeros(2, 20, 40, dtype=torch.float64)
+    M[0, 3:9, 4:30] = 1
+    M[1, 2:18, 8:20] = 1
+    return P, N, M
+
+def _one_number(mended):
+    "The loss, which must give back one number."
     def value(P, N, M):
         out = mended(P, N, M)
-        if not torch.is_tensor(out) or out.numel() != 1: raise Wrong("give back one number, as a tensor, so that autograd can go through it")
+        if not torch.is_tensor(out) or out.numel() != 1:
+            raise Wrong("give back one number, as a tensor, "
+                        "so that autograd can go through it")
         return out
-    restores, equal, louder, copies = (value(*full(p, n)).item() for p, n in ((.02, .3), (.1, .1), (.3, .3), (.3, .02)))
-    if not np.isfinite([restores, equal, copies]).all(): raise Wrong("your loss is not finite")
-    if abs(equal - louder) > .01 * max(abs(equal), 1e-3) + 1e-6: raise Wrong(f"where P = N your loss is {equal:.4f} if both are 0.1 and {louder:.4f} if both are 0.3: it should not depend on how loud nothing is")
-    if restores > equal > copies: raise Wrong("P and N have changed places: your loss is smallest for a network that copies the anomaly")
-    if not restores < equal < copies: raise Wrong(f"your loss is {restores:.4f} for a network that restores, {equal:.4f} where P = N, and {copies:.4f} for one that copies; it should grow in this order")
-    P, N = .3 * _draw(48, 2, 20, 40), .3 * _draw(49, 2, 20, 40)
-    M = torch.zeros(2, 20, 40, dtype=torch.float64); M[0, 3:9, 4:30] = 1; M[1, 2:18, 8:20] = 1
-    loss, boxes = value(P, N, M).item(), value(torch.full_like(P, .2), torch.full_like(N, .2), M).item()
-    if abs(value(P + .2 * (1 - M), N, M).item() - loss) > 1e-9 + 1e-6 * abs(loss): raise Wrong("your loss changes if P changes outside the mask")
-    if abs(value(P, N + .2 * (1 - M), M).item() - loss) > 1e-9 + 1e-6 * abs(loss): raise Wrong("your loss changes if N changes outside the mask")
-    more = [torch.cat([t, e]) for t, e in zip((P, N, M), full(.1, .2, 1))]; more[2][-1] = 0
-    if not abs(value(*more).item() - loss) < 1e-9 + 1e-6 * abs(loss): raise Wrong(f"a target without a mask is added, and your loss goes from {loss:.4f} to {value(*more).item():.4f}; divide by what is masked, not by all")
-    if abs(boxes - equal) > .01 * max(abs(equal), 1e-3) + 1e-6: raise Wrong(f"where P = N your loss is {equal:.4f} if the box fills the frame, and {boxes:.4f} in two smaller boxes: divide by the pixels in the mask")
-    def gradient(P, N, M):
-        P, N = P.clone().requires_grad_(), N.clone().requires_grad_()
-        got = torch.autograd.grad(value(P, N, M), (P, N), allow_unused=True)
-        if got[0] is None: raise Wrong("no gradient reaches P: nothing would be drawn to what was there")
-        return [torch.zeros_like(P) if g is None else g for g in got]
-    for what, P0, N0 in (("N", P, N * 0), ("P", P * 0, N), ("P and N", P * 0, N * 0)):
-        if not all(g.isfinite().all() for g in (*gradient(P0, N0, M), value(P0, N0, M))): raise Wrong(f"at {what} = 0 your loss, or its gradient, is not finite")
-    shares = []
-    for seed in range(20):                                           # one channel: X_A - Y and X - Y are single numbers
-        X, A, e = _draw(seed, 20, 40), _draw(seed + 100, 20, 40), .1 * (_draw(seed + 200, 20, 40) - .5)
-        y = (3 * X + A) / 4 + e
-        g = sum(abs(g) for g in gradient((X - y).abs()[None], ((X + A) / 2 - y).abs()[None], torch.ones(1, 20, 40, dtype=torch.float64)))
-        shares.append((g.max() / g.sum()).item())
-    if np.mean(shares) > .1: raise Wrong(f"on one channel, the loudest of 800 pixels carries {np.mean(shares):.0%} of the gradient in the mean over 20 boxes, and up to {max(shares):.0%}: a pole at N = 0 is still there")
-    def even(t): return (((M * t)**2).sum((1, 2)) / M.sum((1, 2))).sqrt()[:, None, None] * M            # the same norm in each box, the pixels all alike
-    def same(a, b): return abs(a - b) < 1e-4 * max(abs(a), .01)
-    if same(value(even(P), even(N), M).item(), loss) and same(value(2 * P, 2 * N, M).item(), loss): raise Wrong("your loss sees nothing of P and N but the ratio of their norms: that works, and you have it already; find another")
+    return value
+
+def _differ(a, b): return abs(a - b) > .01 * max(abs(b), 1e-3) + 1e-6
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #ac5d6d6b
+def _check_order(value):
+    "Small for a network that restores, large for one that copies, the same wherever P = N."
+    restores, equal = value(*_even(.02, .3)).item(), value(*_even(.1, .1)).item()
+    louder, copies = value(*_even(.3, .3)).item(), value(*_even(.3, .02)).item()
+    if not np.isfinite([restores, equal, copies]).all():
+        raise Wrong("your loss is not finite")
+    if _differ(louder, equal):
+        raise Wrong(f"where P = N your loss is {equal:.4f} if both are 0.1 "
+                    f"and {louder:.4f} if both are 0.3: "
+                    "it should not depend on how loud nothing is")
+    if restores > equal > copies:
+        raise Wrong("P and N have changed places: "
+                    "your loss is smallest for a network that copies the anomaly")
+    if not restores < equal < copies:
+        raise Wrong(f"your loss is {restores:.4f} for a network that restores, "
+                    f"{equal:.4f} where P = N, and {copies:.4f} for one that copies; "
+                    "it should grow in this order")
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #a12e3de0
+def _check_masks(value):
+    "Nothing outside the masks counts, nor does their size, nor a target without one."
+    P, N, M = _boxes()
+    loss, outside = value(P, N, M).item(), .2 * (1 - M)
+    close = 1e-9 + 1e-6 * abs(loss)
+    if abs(value(P + outside, N, M).item() - loss) > close:
+        raise Wrong("your loss changes if P changes outside the mask")
+    if abs(value(P, N + outside, M).item() - loss) > close:
+        raise Wrong("your loss changes if N changes outside the mask")
+
+    P3, N3, M3 = (torch.cat(both) for both in zip((P, N, M), _even(.1, .2, 1)))
+    M3[-1] = 0
+    added = value(P3, N3, M3).item()
+    if not abs(added - loss) < close:
+        raise Wrong("a target without a mask is added, "
+                    f"and your loss goes from {loss:.4f} to {added:.4f}; "
+                    "divide by what is masked, not by all")
+
+    equal = value(*_even(.1, .1)).item()
+    boxes = value(torch.full_like(P, .2), torch.full_like(N, .2), M).item()
+    if _differ(boxes, equal):
+        raise Wrong(f"where P = N your loss is {equal:.4f} if the box fills the frame, "
+                    f"and {boxes:.4f} in two smaller boxes: "
+                    "divide by the pixels in the mask")
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #3eb3c296
+def _gradients(value, P, N, M):
+    "By P and by N; 0 where the loss does not depend on one of them."
+    P, N = P.clone().requires_grad_(), N.clone().requires_grad_()
+    by_P, by_N = torch.autograd.grad(value(P, N, M), (P, N), allow_unused=True)
+    if by_P is None:
+        raise Wrong("no gradient reaches P: nothing would be drawn to what was there")
+    return by_P, torch.zeros_like(N) if by_N is None else by_N
+
+def _check_finite(value):
+    "The loss and its gradient are finite at 0."
+    P, N, M = _boxes()
+    zeros = {"N": (P, N * 0), "P": (P * 0, N), "P and N": (P * 0, N * 0)}
+    for what, (P0, N0) in zeros.items():
+        numbers = [*_gradients(value, P0, N0, M), value(P0, N0, M)]
+        if not all(v.isfinite().all() for v in numbers):
+            raise Wrong(f"at {what} = 0 your loss, or its gradient, is not finite")
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #bfc11839
+def _loudest_share(value, seed):
+    "The share of one box's gradient that its loudest pixel carries, on one channel."
+    X, A = _draw(seed, 20, 40), _draw(seed + 100, 20, 40)
+    error = .1 * (_draw(seed + 200, 20, 40) - .5)
+    XA, Y = (X + A) / 2, (3 * X + A) / 4 + error
+    P, N = (X - Y).abs()[None], (XA - Y).abs()[None]
+    by_P, by_N = _gradients(value, P, N, torch.ones_like(P))
+    g = by_P.abs() + by_N.abs()
+    return (g.max() / g.sum()).item()
+
+def _check_loudest(value):
+    "No pixel rules the gradient."
+    shares = [_loudest_share(value, seed) for seed in range(20)]
+    if np.mean(shares) > .1:
+        raise Wrong("on one channel, the loudest of 800 pixels carries "
+                    f"{np.mean(shares):.0%} of the gradient in the mean over 20 boxes, "
+                    f"and up to {max(shares):.0%}: a pole at N = 0 is still there")
+
+# %% ../../nbs/course/solutions/04_distinction.ipynb #64246b70
+def _check_beyond_norms(value):
+    "It is not a function of the two norms' ratio."
+    P, N, M = _boxes()
+    loss = value(P, N, M).item()
+    def alike(T):
+        "The same norm in each box, the pixels all alike."
+        norm = (((M * T)**2).sum((1, 2)) / M.sum((1, 2))).sqrt()
+        return norm[:, None, None] * M
+    def same(v): return abs(v - loss) < 1e-4 * max(abs(v), .01)
+    if same(value(alike(P), alike(N), M).item()) and same(value(2 * P, 2 * N, M).item()):
+        raise Wrong("your loss sees nothing of P and N but the ratio of their norms: "
+                    "that works, and you have it already; find another")
+
+@exercise("it tells restored from copied, and no pixel rules it")
+def check_4_8(mended):
+    value = _one_number(mended)
+    _check_order(value)
+    _check_masks(value)
+    _check_finite(value)
+    _check_loudest(value)
+    _check_beyond_norms(value)

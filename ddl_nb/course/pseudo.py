@@ -12,73 +12,132 @@ import pandas as pd
 import torch
 from ..exercises import Wrong, choose, compare, exercise
 
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #ebfd112b
+def _table():
+    "Nine tracks that are there for nine frames each, with gaps; the rows in random order."
+    g = np.random.default_rng(31)
+    rows = [(frame, 3. * track, 5., 3. * track + 4, 9., track)
+            for track in range(9) for frame in range(track, track + 9) if g.random() < .85]
+    rows = pd.DataFrame(rows, columns=["frame", "x1", "y1", "x2", "y2", "track"])
+    return rows.sample(frac=1, random_state=1)
+
+# From the frames in which a track is there, and those of the window: does it count?
+def _in_all(there, window): return set(window) <= there
+def _in_some(there, window): return any(t in there for t in window)
+def _in_first_and_last(there, window): return {window[0], window[-1]} <= there
+def _in_first(there, window): return window[0] in there
+def _in_middle(there, window): return window[len(window) // 2] in there
+def _in_one_more(there, window): return {*window, window[-1] + 1} <= there
+def _in_one_less(there, window): return set(window[:-1]) <= there
+def _in_earlier_ones(there, window): return {t - len(window) // 2 for t in window} <= there
+def _in_as_many(there, window): return len(there) >= len(window)
+
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #6b3033ea
+_WRONGLY_PRESENT = {
+    "some of your tracks are there in a part of the window only: "
+    "all T frames must hold a box, not any": _in_some,
+    "you look at the window's first and last frame; "
+    "a track can be lost in between": _in_first_and_last,
+    "you look at the first frame only": _in_first,
+    "you look at the target only, the frame in the middle": _in_middle,
+    "one frame too many: T frames from `start` on end with start + T - 1": _in_one_more,
+    "one frame too few: T frames from `start` on end with start + T - 1": _in_one_less,
+    "your window has its middle at `start`; it begins there": _in_earlier_ones,
+    "you count a track's boxes in the whole clip; they must lie in these T frames": _in_as_many,
+}
+
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #1c9f587b
 @exercise("in every frame of the window, not in most of them")
 def check_3_1(present):
-    g, names = np.random.default_rng(31), np.arange(9)
-    rows = pd.DataFrame([(f, x := 3. * k, 5., x + 4, 9., k) for k in names for f in range(k, k + 9) if g.random() < .85], columns=["frame", "x1", "y1", "x2", "y2", "track"]).sample(frac=1, random_state=1)
-    there = {k: set(rows["frame"][rows["track"] == k]) for k in names}
-    def those(condition): return lambda rows, start, T: [k for k in names if condition(there[k], list(range(start, start + T)))]
-    mistakes = {
-        "some of your tracks are there in a part of the window only: all T frames must hold a box, not any": those(lambda f, w: any(t in f for t in w)),
-        "you look at the window's first and last frame; a track can be lost in between": those(lambda f, w: w[0] in f and w[-1] in f),
-        "you look at the first frame only": those(lambda f, w: w[0] in f),
-        "you look at the target only, the frame in the middle": those(lambda f, w: w[len(w) // 2] in f),
-        "one frame too many: T frames from `start` on end with start + T - 1": those(lambda f, w: all(t in f for t in [*w, w[-1] + 1])),
-        "one frame too few: T frames from `start` on end with start + T - 1": those(lambda f, w: all(t in f for t in w[:-1])),
-        "your window has its middle at `start`; it begins there": those(lambda f, w: all(t - len(w) // 2 in f for t in w)),
-        "you count a track's boxes in the whole clip; they must lie in these T frames": those(lambda f, w: len(f) >= len(w)),
-    }
-    def said(got, want, *case):
-        k = int(np.flatnonzero(got != want)[0])
-        frames = f"frames {case[1]} to {case[1] + case[2] - 1}"
-        if want[k]: raise Wrong(f"track {k} is there in all of {frames}, and missing in your answer")
-        raise Wrong(f"track {k} has no box in frame {min(set(range(case[1], case[1] + case[2])) - there[k])}, so it is not there in all of {frames}")
+    rows = _table()
+    there = {k: set(rows["frame"][rows["track"] == k]) for k in range(9)}
+    def those(counts):
+        def found(rows, start, T):
+            return [k for k in there if counts(there[k], range(start, start + T))]
+        return found
     def form(found):
         found = [*found]
-        if any(isinstance(k, (bool, np.bool_)) for k in found): raise Wrong("you give True and False for the tracks; asked for are the numbers of those that are there")
-        if unknown := {int(k) for k in found} - set(names.tolist()): raise Wrong(f"there is no track {min(unknown)} in the table")
-        return np.isin(names, np.array([int(k) for k in found]))
-    compare(present, those(lambda f, w: all(t in f for t in w)), mistakes, [(rows, start, T) for start, T in ((3, 3), (6, 5), (9, 3), (5, 7))], said, form)
+        if any(isinstance(k, (bool, np.bool_)) for k in found):
+            raise Wrong("you give True and False for the tracks; "
+                        "asked for are the numbers of those that are there")
+        found = {int(k) for k in found}
+        if found - set(there):
+            raise Wrong(f"there is no track {min(found - set(there))} in the table")
+        return np.array([k in found for k in there])
+    def describe(got, want, rows, start, T):
+        k = int(np.flatnonzero(got != want)[0])
+        frames = f"frames {start} to {start + T - 1}"
+        if want[k]: return f"track {k} is there in all of {frames}, and missing in your answer"
+        lost = min(set(range(start, start + T)) - there[k])
+        return f"track {k} has no box in frame {lost}, so it is not there in all of {frames}"
+    mistakes = {sentence: those(counts) for sentence, counts in _WRONGLY_PRESENT.items()}
+    cases = [(rows, start, T) for start, T in ((3, 3), (6, 5), (9, 3), (5, 7))]
+    compare(present, those(_in_all), mistakes, cases, describe, form)
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #febf814c
-def _mask(low=math.floor, high=math.ceil, more=0, order=(0, 1, 2, 3), which=lambda boxes, t: boxes[t], inside=1):
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #d376777a
+def _own_box(boxes, t): return boxes[t]
+def _first_box(boxes, t): return boxes[0]
+def _targets_box(boxes, t): return boxes[len(boxes) // 2]
+def _around_all(boxes, t): return np.r_[boxes[:, :2].min(0), boxes[:, 2:].max(0)]
+
+def _mask(low=math.floor, high=math.ceil, more=0, swap=False, which=_own_box, inside=1):
     "A mask filled in pixel by pixel; the options are typical mistakes."
     def mask(boxes, size):
         m = np.full((len(boxes), *size), 1 - inside)
         for t in range(len(boxes)):
-            x1, y1, x2, y2 = which(boxes, t)[list(order)]
-            for y in range(size[0]):
-                for x in range(size[1]):
-                    if low(x1) <= x < high(x2) + more and low(y1) <= y < high(y2) + more: m[t, y, x] = inside
+            x1, y1, x2, y2 = which(boxes, t)
+            if swap: x1, y1, x2, y2 = y1, x1, y2, x2
+            for y, x in np.ndindex(*size):
+                in_row = low(y1) <= y < high(y2) + more
+                if in_row and low(x1) <= x < high(x2) + more: m[t, y, x] = inside
         return m
     return mask
 
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #0f157075
+def _wrong_masks(boxes, size):
+    "What is said of a mask -> what makes such a mask."
+    swapped = _mask(swap=True)                      # one of these boxes leaves the picture then
+    empty = int(np.flatnonzero(swapped(boxes, size).sum((1, 2)) == 0)[0])
+    return {
+        f"your mask covers 0 pixels in frame {empty}: did you swap x and y? "
+        "Rows are y, columns are x": swapped,
+        "your box is a row and a column too large: "
+        "x2 and y2 are not in it any more": _mask(more=1),
+        "your box ends too early: where x2 is 8.9 the pixels up to column 8 belong to it, "
+        "so round x2 and y2 up": _mask(high=math.floor),
+        "you round x2 and y2 down and add one: right for 8.9, but where x2 is 9 the box ends "
+        "with column 8; math.ceil does both": _mask(high=math.floor, more=1),
+        "you round to the nearest pixel; the object's rim stays out wherever that is inward. "
+        "Down for x1 and y1, up for x2 and y2": _mask(low=round, high=round),
+        "you round inward: x1 and y1 go down, x2 and y2 go up":
+            _mask(low=math.ceil, high=math.floor),
+        "your box starts too late: round x1 and y1 down": _mask(low=math.ceil),
+        "all your frames have the first frame's box; "
+        "the object moves, and each frame has its own": _mask(which=_first_box),
+        "all your frames have the target's box; "
+        "the object moves, and each frame has its own": _mask(which=_targets_box),
+        "you cover all places of the object in all frames; "
+        "in frame t only box t counts": _mask(which=_around_all),
+        "your mask is 1 outside the box and 0 inside": _mask(inside=0),
+    }
+
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #febf814c
 @exercise("rows are y, columns are x, rounded outward, and each frame has its own box")
 def check_3_2(mask_of):
-    cases = [(np.array([[4.2, 5., 8.9, 11.], [9., 5.6, 13.7, 11.4], [22.3, 6., 27., 12.8]]), (16, 30)), (np.array([[3., 2., 6., 9.], [3.5, 2.5, 6.5, 9.5], [4., 3., 7., 10.]]), (13, 12))]
-    def envelope(boxes, t): return np.r_[boxes[:, :2].min(0), boxes[:, 2:].max(0)]
-    swapped = (1, 0, 3, 2)
-    empty = int(np.flatnonzero(_mask(order=swapped)(*cases[0]).sum((1, 2)) == 0)[0])
-    sentences = {
-        f"your mask covers 0 pixels in frame {empty}: did you swap x and y? Rows are y, columns are x": dict(order=swapped),
-        "your box is a row and a column too large: x2 and y2 are not in it any more": dict(more=1),
-        "your box ends too early: where x2 is 8.9 the pixels up to column 8 belong to it, so round x2 and y2 up": dict(high=math.floor),
-        "you round x2 and y2 down and add one: right for 8.9, but where x2 is 9 the box ends with column 8; math.ceil does both": dict(high=math.floor, more=1),
-        "you round to the nearest pixel; the object's rim stays out wherever that is inward. Down for x1 and y1, up for x2 and y2": dict(low=round, high=round),
-        "you round inward: x1 and y1 go down, x2 and y2 go up": dict(low=math.ceil, high=math.floor),
-        "your box starts too late: round x1 and y1 down": dict(low=math.ceil),
-        "all your frames have the first frame's box; the object moves, and each frame has its own": dict(which=lambda boxes, t: boxes[0]),
-        "all your frames have the target's box; the object moves, and each frame has its own": dict(which=lambda boxes, t: boxes[len(boxes) // 2]),
-        "you cover all places of the object in all frames; in frame t only box t counts": dict(which=envelope),
-        "your mask is 1 outside the box and 0 inside": dict(inside=0),
-    }
-    def said(got, want, *case):
-        if set(np.unique(got)) - {0, 1}: raise Wrong(f"a mask holds zeros and ones; yours goes from {got.min():g} to {got.max():g}")
-        differs, bare = (got != want).any((1, 2)), ~got.any((1, 2))
+    def describe(got, want, boxes, size):
+        if set(np.unique(got)) - {0, 1}:
+            raise Wrong("a mask holds zeros and ones; "
+                        f"yours goes from {got.min():g} to {got.max():g}")
+        bare, differs = ~got.any((1, 2)), (got != want).any((1, 2))
         t = int(np.flatnonzero(bare if bare.any() else differs)[0])
-        return f"in frame {t} your mask covers {got[t].sum():.0f} pixels, {(got[t] * want[t]).sum():.0f} of them in the box; the box {case[0][t].tolist()} has {want[t].sum():.0f}" + ("; did you swap x and y?" if not got[t].any() else "")
-    compare(mask_of, _mask(), {s: _mask(**o) for s, o in sentences.items()}, cases, said)
+        hint = "; did you swap x and y?" if bare[t] else ""
+        return (f"in frame {t} your mask covers {got[t].sum():.0f} pixels, "
+                f"{(got[t] * want[t]).sum():.0f} of them in the box; "
+                f"the box {boxes[t].tolist()} has {want[t].sum():.0f}{hint}")
+    wide = [4.2, 5., 8.9, 11.], [9., 5.6, 13.7, 11.4], [22.3, 6., 27., 12.8]
+    high = [3., 2., 6., 9.], [3.5, 2.5, 6.5, 9.5], [4., 3., 7., 10.]
+    cases = [(np.array(wide), (16, 30)), (np.array(high), (13, 12))]
+    compare(mask_of, _mask(), _wrong_masks(*cases[0]), cases, describe)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #eaaedbdf
 def _window(seed, c=3, T=3, size=(6, 7)):
@@ -89,125 +148,235 @@ def _window(seed, c=3, T=3, size=(6, 7)):
     for t in range(T): M[:, t, 1 + t % 2:5, t % 3 + 1:t % 3 + 4] = 1
     return X, M, A
 
-def _pixel_by_pixel(inside, outside=lambda x, a, s: x):
+def _unchanged(x, a, s): return x
+def _blended(x, a, s): return (1 - s) * x + s * a
+def _turned_round(x, a, s): return s * x + (1 - s) * a
+def _added(x, a, s): return x + s * a
+def _cut_off(x, a, s): return min(1, x + s * a)
+def _only_share_of_noise(x, a, s): return s * a
+def _only_noise(x, a, s): return a
+def _black(x, a, s): return 0
+
+def _pixel_by_pixel(inside, outside=_unchanged):
     "X_A from a rule for one number inside the mask, and one outside it."
     def blend(X, M, A, s):
         out = np.empty(X.shape)
-        for i in np.ndindex(*X.shape): out[i] = (inside if M[(0, *i[1:])] else outside)(X[i].item(), A[i].item(), s)
+        for i in np.ndindex(*X.shape):
+            rule = inside if M[(0, *i[1:])] else outside
+            out[i] = rule(X[i].item(), A[i].item(), s)
         return out
     return blend
+
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #73062e3b
+_WRONG_BLENDS = {
+    "you disturb the whole frame; outside the mask nothing may change":
+        _pixel_by_pixel(_blended, _blended),
+    "sigma is the share of the noise; yours is the share of the frame: "
+    "at sigma = 0 nothing may happen": _pixel_by_pixel(_turned_round),
+    "you add the noise to the object and so make it brighter, up to 2; "
+    "blending takes away as much of the object: (1 - sigma) X": _pixel_by_pixel(_added),
+    "you add the noise and cut off at 1; a blend never leaves [0, 1] by itself: "
+    "(1 - sigma) X + sigma A": _pixel_by_pixel(_cut_off),
+    "you disturb everything but the object: the mask is 1 inside the box":
+        _pixel_by_pixel(_unchanged, _blended),
+    "outside the mask your frames are black: (1 - M) X is missing":
+        _pixel_by_pixel(_blended, _black),
+    "inside the mask only the noise is left, sigma A; "
+    "the object's share (1 - sigma) X is missing": _pixel_by_pixel(_only_share_of_noise),
+    "inside the mask only noise is left: where is sigma?": _pixel_by_pixel(_only_noise),
+    "you leave X as it is": _pixel_by_pixel(_unchanged),
+}
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #af7084e2
 @exercise("nothing happens outside the box, and inside it the two shares add up to one")
 def check_3_3(blend):
-    def rule(x, a, s): return (1 - s) * x + s * a
-    def one(x, a, s): return x
-    p = _pixel_by_pixel
-    mistakes = {
-        "you disturb the whole frame; outside the mask nothing may change": p(rule, rule),
-        "sigma is the share of the noise; yours is the share of the frame: at sigma = 0 nothing may happen": p(lambda x, a, s: s * x + (1 - s) * a),
-        "you add the noise to the object and so make it brighter, up to 2; blending takes away as much of the object: (1 - sigma) X": p(lambda x, a, s: x + s * a),
-        "you add the noise and cut off at 1; a blend never leaves [0, 1] by itself: (1 - sigma) X + sigma A": p(lambda x, a, s: min(1, x + s * a)),
-        "you disturb everything but the object: the mask is 1 inside the box": p(one, rule),
-        "outside the mask your frames are black: (1 - M) X is missing": p(rule, lambda *_: 0),
-        "inside the mask only the noise is left, sigma A; the object's share (1 - sigma) X is missing": p(lambda x, a, s: s * a),
-        "inside the mask only noise is left: where is sigma?": p(lambda x, a, s: a),
-        "you leave X as it is": p(one),
-    }
     given = _window(0)
     before = [t.clone() for t in given]
     blend(*given, .3)
     for name, t, was in zip("XMA", given, before):
-        if not t.equal(was): raise Wrong(f"your function has changed {name} itself; it is still needed as it was, so build a new tensor")
-    def said(got, want, *case):
-        c, t, y, x = (int(i) for i in np.argwhere(~np.isclose(got, want))[0])
-        X, M, A, s = case
-        return f"at a pixel {'inside' if M[0, t, y, x] else 'outside'} the mask, with X = {X[c, t, y, x]:.3f}, A = {A[c, t, y, x]:.3f} and sigma = {s}, you get {got[c, t, y, x]:.3f}; it is {want[c, t, y, x]:.3f}"
-    compare(blend, p(rule), mistakes, [(*_window(seed, c, T), s) for seed, c, T, s in ((1, 3, 3, .3), (2, 1, 5, .85), (3, 3, 1, .5))], said)
+        if not t.equal(was):
+            raise Wrong(f"your function has changed {name} itself; "
+                        "it is still needed as it was, so build a new tensor")
+    def describe(got, want, X, M, A, s):
+        i = tuple(np.argwhere(~np.isclose(got, want))[0].tolist())
+        place = "inside" if M[(0, *i[1:])] else "outside"
+        return (f"at a pixel {place} the mask, with X = {X[i]:.3f}, A = {A[i]:.3f} "
+                f"and sigma = {s}, you get {got[i]:.3f}; it is {want[i]:.3f}")
+    cases = [(*_window(1), .3), (*_window(2, 1, 5), .85), (*_window(3, 3, 1), .5)]
+    compare(blend, _pixel_by_pixel(_blended), _WRONG_BLENDS, cases, describe)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #648bd0b1
-@exercise("noise pulls towards its mean, and grey is there already: E|A - X| is 1/4 on grey, 1/2 on black and white")
+@exercise("noise pulls towards its mean, and grey is there already: "
+          "E|A - X| is 1/4 on grey, 1/2 on black and white")
 def check_3_4(letter):
-    choose(letter, "c", dict(a="the weight is the same, but the change is sigma |A - X|, and how far noise lies from X depends on X",
-                              b="from black, noise lies 1/2 away in the mean, for A itself is 1/2 in the mean; can it be nearer from somewhere else?",
-                              d="from white, noise lies 1/2 away in the mean, as from black; can it be nearer from somewhere else?"))
+    wrong = dict(
+        a="the weight is the same, but the change is sigma |A - X|, "
+          "and how far noise lies from X depends on X",
+        b="from black, noise lies 1/2 away in the mean, for A itself is 1/2 in the mean; "
+          "can it be nearer from somewhere else?",
+        d="from white, noise lies 1/2 away in the mean, as from black; "
+          "can it be nearer from somewhere else?")
+    choose(letter, "c", wrong)
+
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #52389e3e
+def _logistic(l): return 1 / (1 + math.exp(-l))
+
+def _logit(w):
+    "By bisection."
+    low, high = -40., 40.
+    for _ in range(200):
+        middle = (low + high) / 2
+        if _logistic(middle) < w: low = middle
+        else: high = middle
+    return middle
+
+def _minus_logit(w): return -_logit(w)
+def _base_10(w): return _logit(w) / math.log(10)
+def _odds(w): return w / (1 - w)
+def _slope(w): return w * (1 - w)
+def _itself(w): return w
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #0f07962e
 @exercise("the logarithm of the odds undoes the logistic function")
 def check_3_5(start):
-    def logit(w):                                   # by bisection
-        low, high = -40., 40.
-        for _ in range(200):
-            middle = (low + high) / 2
-            low, high = (middle, high) if 1 / (1 + math.exp(-middle)) < w else (low, middle)
-        return middle
     mistakes = {
-        "that is sigma(weight); asked for is the way back, from the weight to l": lambda w: 1 / (1 + math.exp(-w)),
-        "your sign is turned round: weights above one half need a positive l": lambda w: -logit(w),
-        "that is the logarithm to base 10; exp is undone by the natural one, math.log": lambda w: logit(w) / math.log(10),
-        "that is log(weight), which undoes exp; at weight 1/2 it gives -0.69, and sigma(0) is 1/2": lambda w: math.log(w),
-        "those are the odds, weight / (1 - weight); take their logarithm": lambda w: w / (1 - w),
-        "that is the slope of sigma, weight (1 - weight); asked for is l itself": lambda w: w * (1 - w),
-        "that is the weight itself; put it into sigma, and see what comes out": lambda w: w,
+        "that is sigma(weight); asked for is the way back, from the weight to l": _logistic,
+        "your sign is turned round: weights above one half need a positive l": _minus_logit,
+        "that is the logarithm to base 10; exp is undone by the natural one, math.log": _base_10,
+        "that is log(weight), which undoes exp; at weight 1/2 it gives -0.69, "
+        "and sigma(0) is 1/2": math.log,
+        "those are the odds, weight / (1 - weight); take their logarithm": _odds,
+        "that is the slope of sigma, weight (1 - weight); asked for is l itself": _slope,
+        "that is the weight itself; put it into sigma, and see what comes out": _itself,
     }
-    def said(got, want, *case): return f"you start at l = {got:.3f}, where sigma is {1 / (1 + math.exp(-np.clip(got, -500, 500))):.3f}; the weight was to be {case[0]}"
-    compare(start, logit, mistakes, [(.8,), (.1,), (.35,), (.99,)], said)
+    def describe(got, want, weight):
+        return (f"you start at l = {got:.3f}, "
+                f"where sigma is {_logistic(np.clip(got, -500, 500)):.3f}; "
+                f"the weight was to be {weight}")
+    compare(start, _logit, mistakes, [(.8,), (.1,), (.35,), (.99,)], describe)
+
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #58ff585d
+def _pseudo_anomaly(X, M, A, l): return X + M * _logistic(l) * (A - X)
+
+def _by_differences(X, M, A, l, h=1e-4):
+    "The derivative by l, from four points."
+    def difference(h): return _pseudo_anomaly(X, M, A, l + h) - _pseudo_anomaly(X, M, A, l - h)
+    return (8 * difference(h) - difference(2 * h)) / (12 * h)
+
+def _closed(X, M, A, l): return _slope(_logistic(l)) * M * (A - X)
+def _by_sigma(X, M, A, l): return M * (A - X)
+def _times_sigma(X, M, A, l): return _logistic(l) * M * (A - X)
+def _times_the_rest(X, M, A, l): return (1 - _logistic(l)) * M * (A - X)
+def _minus(X, M, A, l): return -_closed(X, M, A, l)
+def _no_mask(X, M, A, l): return _closed(X, 1, A, l)
+def _l_for_sigma(X, M, A, l): return _slope(l) * M * (A - X)
+def _from_result(X, M, A, l): return _closed(_pseudo_anomaly(X, M, A, l), M, A, l)
+def _no_X(X, M, A, l): return _closed(0, M, A, l)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #a06ee322
 @exercise("inside the mask A - X, times the slope of sigma; outside, nothing")
 def check_3_6(gradient):
-    def s(l): return 1 / (1 + math.exp(-l))
-    def XA(X, M, A, l): return X + M * s(l) * (A - X)
-    def central(X, M, A, l, h=1e-4): return (8 * (XA(X, M, A, l + h) - XA(X, M, A, l - h)) - XA(X, M, A, l + 2 * h) + XA(X, M, A, l - 2 * h)) / (12 * h)
     mistakes = {
-        "that is the derivative by sigma; the chain rule also wants that of sigma by l, sigma (1 - sigma)": lambda X, M, A, l: M * (A - X),
-        "the derivative of sigma(l) is sigma (1 - sigma); you multiply by sigma only": lambda X, M, A, l: s(l) * M * (A - X),
-        "the derivative of sigma(l) is sigma (1 - sigma); you multiply by 1 - sigma only": lambda X, M, A, l: (1 - s(l)) * M * (A - X),
-        "your sign is turned round: more noise moves X_A from X towards A": lambda X, M, A, l: s(l) * (1 - s(l)) * M * (X - A),
-        "outside the mask X_A does not depend on l at all: M is missing": lambda X, M, A, l: s(l) * (1 - s(l)) * (A - X),
-        "you put l where sigma(l) belongs": lambda X, M, A, l: l * (1 - l) * M * (A - X),
-        "you subtract X_A, where X belongs: X_A is linear in sigma, with the slope A - X": lambda X, M, A, l: s(l) * (1 - s(l)) * M * (A - XA(X, M, A, l)),
-        "the derivative of (1 - sigma) X + sigma A by sigma is A - X; you have lost the X": lambda X, M, A, l: s(l) * (1 - s(l)) * M * A,
-        "that is X_A, not its derivative": XA,
+        "that is the derivative by sigma; "
+        "the chain rule also wants that of sigma by l, sigma (1 - sigma)": _by_sigma,
+        "the derivative of sigma(l) is sigma (1 - sigma); "
+        "you multiply by sigma only": _times_sigma,
+        "the derivative of sigma(l) is sigma (1 - sigma); "
+        "you multiply by 1 - sigma only": _times_the_rest,
+        "your sign is turned round: more noise moves X_A from X towards A": _minus,
+        "outside the mask X_A does not depend on l at all: M is missing": _no_mask,
+        "you put l where sigma(l) belongs": _l_for_sigma,
+        "you subtract X_A, where X belongs: "
+        "X_A is linear in sigma, with the slope A - X": _from_result,
+        "the derivative of (1 - sigma) X + sigma A by sigma is A - X; "
+        "you have lost the X": _no_X,
+        "that is X_A, not its derivative": _pseudo_anomaly,
     }
-    def said(got, want, *case):
+    def describe(got, want, X, M, A, l):
         i = tuple(np.argwhere(~np.isclose(got, want))[0])
-        return f"at a pixel with M = {case[1][(0, *i[1:])]:.0f}, X = {case[0][i]:.3f}, A = {case[2][i]:.3f} and l = {case[3]} you get {got[i]:.4f}; a small change of l says {want[i]:.4f}"
-    compare(gradient, central, mistakes, [(*_window(6), .8), (*_window(7, 1, 5), -2.), (*_window(8), 3.)], said)
+        return (f"at a pixel with M = {M[(0, *i[1:])]:.0f}, X = {X[i]:.3f}, A = {A[i]:.3f} "
+                f"and l = {l} you get {got[i]:.4f}; a small change of l says {want[i]:.4f}")
+    cases = [(*_window(6), .8), (*_window(7, 1, 5), -2.), (*_window(8), 3.)]
+    compare(gradient, _by_differences, mistakes, cases, describe)
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #fa70fc46
 @exercise("three draws, three different values: colour, which nothing else in that footage has")
 def check_3_7(letter):
-    choose(letter, "b", dict(a="look at one pixel: its three channels were equal, and three different draws are blended in; what does a screen show?",
-                              c="the three channels of X are equal, but A has three draws of its own for each pixel"))
+    wrong = dict(
+        a="look at one pixel: its three channels were equal, "
+          "and three different draws are blended in; what does a screen show?",
+        c="the three channels of X are equal, but A has three draws of its own for each pixel")
+    choose(letter, "b", wrong)
+
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #947687a3
+def _box_on_a_slope(size=(24, 30)):
+    "X, brighter to the right, with structure, and M."
+    X, M, _ = _window(38, size=size)
+    M[:, :, 6:18, 8:20] = 1
+    return (X + torch.linspace(0, 1, size[1], dtype=torch.float64)) / 2, M
+
+def _picture(my_anomaly, X, M, weight, seed=5):
+    "What my_anomaly makes of X; `Wrong` unless it is a picture, and X is left alone."
+    before = X.clone()
+    out = my_anomaly(X, M, torch.tensor(float(weight), dtype=torch.float64), seed)
+    if not torch.is_tensor(out):
+        raise Wrong(f"give back a tensor, not a {type(out).__name__}: "
+                    "autograd must reach the weight")
+    if out.shape != X.shape:
+        raise Wrong(f"your result has the shape {tuple(out.shape)}; X has {tuple(X.shape)}")
+    if not X.equal(before):
+        raise Wrong("your function has changed X itself; "
+                    "the loss still needs the frame as it was (clone it first)")
+    out = out.detach().double()
+    if not out.isfinite().all() or out.min() < -1e-6 or out.max() > 1 + 1e-6:
+        raise Wrong(f"at weight {weight} your values go from {out.min():.2f} to {out.max():.2f}; "
+                    "pixels stay in [0, 1]")
+    return out
+
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #1df9923a
+def _check_gradient(my_anomaly, X, M):
+    "Raise `Wrong` unless a gradient reaches the weight."
+    weight = torch.tensor(.4, dtype=torch.float64, requires_grad=True)
+    out = my_anomaly(X, M, weight, 5)
+    if not out.requires_grad:
+        raise Wrong("no gradient reaches the weight; "
+                    "do not turn it into a number (float, item, NumPy), or it cannot be learnt")
+    change = (out.double() - X).square().sum()
+    slope, = torch.autograd.grad(change, weight, allow_unused=True)
+    if slope is None or not slope.isfinite() or abs(slope) < 1e-9:
+        raise Wrong(f"the gradient by the weight is {slope}; a weight that only decides, "
+                    "by a comparison or by rounding, cannot be learnt")
+
+def _is_uniform_noise(my_anomaly, X, M):
+    "Are grey frames at weight 1 spread evenly over [0, 1] in the target's box?"
+    flat = torch.full_like(X, .5)
+    targets = [_picture(my_anomaly, flat, M, 1, seed)[:, 1] for seed in range(8)]
+    inside = np.sort(np.concatenate([target[:, M[0, 1] > 0].numpy() for target in targets], None))
+    even = np.linspace(0, 1, inside.size)
+    return inside.std() > 1e-3 and abs(inside - even).max() < .1
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #e09fc96a
 @exercise("it is one of the family: harmless outside, graded inside, and its weight can learn")
 def check_3_8(my_anomaly):
-    size = (24, 30)
-    X, M, _ = _window(38, size=size)
-    M[:, :, 6:18, 8:20] = 1
-    X = (X + torch.linspace(0, 1, size[1], dtype=torch.float64)) / 2                   # brighter to the right, with structure
-    def at(w, X=X, seed=5):
-        before = X.clone()
-        out = my_anomaly(X, M, torch.tensor(float(w), dtype=torch.float64), seed)
-        if not torch.is_tensor(out): raise Wrong(f"give back a tensor, not a {type(out).__name__}: autograd must reach the weight")
-        if out.shape != X.shape: raise Wrong(f"your result has the shape {tuple(out.shape)}; X has {tuple(X.shape)}")
-        if not X.equal(before): raise Wrong("your function has changed X itself; the loss still needs the frame as it was (clone it first)")
-        out = out.detach().double()
-        if not out.isfinite().all() or out.min() < -1e-6 or out.max() > 1 + 1e-6: raise Wrong(f"at weight {w} your values go from {out.min():.2f} to {out.max():.2f}; pixels stay in [0, 1]")
-        return out
+    X, M = _box_on_a_slope()
+    def at(weight): return _picture(my_anomaly, X, M, weight)
+    def equal(a, b): return torch.allclose(a, b, atol=1e-6)
     for w in (.25, .5, 1):
-        if not torch.allclose((1 - M) * at(w), (1 - M) * X, atol=1e-6): raise Wrong(f"at weight {w} something changes outside the mask")
-    if not torch.allclose(at(0), X, atol=1e-6): raise Wrong("at weight 0 something has changed already")
-    if not torch.allclose(at(.5), at(.5), atol=1e-6): raise Wrong("the same seed gives two results; draw from a generator that starts from the seed")
-    quarter, half, full = ((M * (at(w) - X))[:, 1].abs().mean().item() for w in (.25, .5, 1))
-    if full < 1e-3: raise Wrong("at weight 1 the target, the middle frame, is as it was")
-    if not quarter < half < full: raise Wrong(f"the target changes by {quarter:.4f} at weight 1/4, {half:.4f} at 1/2 and {full:.4f} at 1; it should be more each time")
-    weight = torch.tensor(.4, dtype=torch.float64, requires_grad=True)
-    out = my_anomaly(X, M, weight, 5)
-    if not out.requires_grad: raise Wrong("no gradient reaches the weight; do not turn it into a number (float, item, NumPy), or it cannot be learnt")
-    slope, = torch.autograd.grad((out.double() - X).square().sum(), weight, allow_unused=True)
-    if slope is None or not slope.isfinite() or abs(slope) < 1e-9: raise Wrong(f"the gradient by the weight is {slope}; a weight that only decides, by a comparison or by rounding, cannot be learnt")
-    inside = np.concatenate([at(1, torch.full_like(X, .5), seed)[:, 1][:, M[0, 1] > 0].numpy() for seed in range(8)])
-    if inside.std() > 1e-3 and abs(np.sort(inside.ravel()) - np.linspace(0, 1, inside.size)).max() < .1: raise Wrong("at weight 1 the box holds noise that is spread evenly over [0, 1]: that is the paper's pseudo anomaly again, or its grey sister; find another")
+        if not equal((1 - M) * at(w), (1 - M) * X):
+            raise Wrong(f"at weight {w} something changes outside the mask")
+    if not equal(at(0), X):
+        raise Wrong("at weight 0 something has changed already")
+    if not equal(at(.5), at(.5)):
+        raise Wrong("the same seed gives two results; "
+                    "draw from a generator that starts from the seed")
+    def change(weight): return (M * (at(weight) - X))[:, 1].abs().mean().item()
+    quarter, half, full = change(.25), change(.5), change(1)
+    if full < 1e-3:
+        raise Wrong("at weight 1 the target, the middle frame, is as it was")
+    if not quarter < half < full:
+        raise Wrong(f"the target changes by {quarter:.4f} at weight 1/4, {half:.4f} at 1/2 "
+                    f"and {full:.4f} at 1; it should be more each time")
+    _check_gradient(my_anomaly, X, M)
+    if _is_uniform_noise(my_anomaly, X, M):
+        raise Wrong("at weight 1 the box holds noise that is spread evenly over [0, 1]: "
+                    "that is the paper's pseudo anomaly again, or its grey sister; find another")

@@ -11,174 +11,346 @@ import numpy as np
 from ..exercises import Wrong, choose, compare, exercise
 from ..metrics import auc, baseline_scores, floors, frame_auc, smooth_clips
 
-# %% ../../nbs/course/solutions/06_scoring.ipynb #4dc4e96b
-def _given(show): return lambda got, want, *case: f"for {show(*case)} you get {np.round(got, 4).tolist()}; it is {np.round(want, 4).tolist()}"
+# %% ../../nbs/course/solutions/06_scoring.ipynb #72fd0010
+def _given(show):  # the arguments of a case -> words for them
+    "What to say of a result that fits no known mistake."
+    def describe(got, want, *case):
+        return (f"for {show(*case)} you get {np.round(got, 4).tolist()}; "
+                f"it is {np.round(want, 4).tolist()}")
+    return describe
 
 def _pairs(tie=.5, sign=1, unit=100):
+    "The AUC by going through the pairs; other arguments make mistakes of it."
     def count(labels, scores):
-        odd, calm = ([s for y, s in zip(labels, scores) if y == k] for k in (1, 0))
-        return unit * sum((sign * a > sign * b) + tie * (a == b) for a in odd for b in calm) / (len(odd) * len(calm))
+        anomalous = [sign * s for y, s in zip(labels, scores) if y == 1]
+        normal = [sign * s for y, s in zip(labels, scores) if y == 0]
+        won = [(a > b) + tie * (a == b) for a in anomalous for b in normal]
+        return unit * sum(won) / len(won)
     return count
 
+# %% ../../nbs/course/solutions/06_scoring.ipynb #4dc4e96b
 @exercise("each pair of an anomalous and a normal frame counts once, a tie half")
 def check_6_1(pair_auc):
-    g = np.random.default_rng(61)
-    cases = [(np.array([0, 1, 0, 1, 1]), np.array([.2, .2, .1, .5, .15]))] + [(g.permutation(np.repeat([0, 1], (p, q))), g.integers(0, 6, p + q) / 8) for p, q in ((7, 12), (20, 5))]
+    rng = np.random.default_rng(61)
+    cases = [(np.array([0, 1, 0, 1, 1]), np.array([.2, .2, .1, .5, .15]))]
+    for n in ((7, 12), (20, 5)):                       # normal frames, anomalous frames
+        cases.append((rng.permutation(np.repeat([0, 1], n)), rng.integers(0, 6, sum(n)) / 8))
+    def number_won(y, s): return _pairs(unit=1)(y, s) * (y == 1).sum() * (y == 0).sum()
+    def of_all_pairs(y, s): return 100 * number_won(y, s) / len(y)**2
     def accuracy(y, s): return 100 * np.mean((s > np.median(s)) == y)
-    mistakes = {"a tie is no win at all in yours; it is half a win": _pairs(tie=0), "a tie is a whole win in yours; with `>=`, a constant score would be perfect": _pairs(tie=1),
-                "your sign is reversed: a pair is won where the *anomalous* frame has the higher score": _pairs(sign=-1), "right, but as a fraction; in percent, please": _pairs(unit=1),
-                "you divide by all pairs of frames; only those of an anomalous and a normal frame count": lambda y, s: _pairs()(y, s) * (y == 1).sum() * (y == 0).sum() / len(y)**2,
-                "you give the number of pairs won; divide by how many there are": lambda y, s: _pairs(unit=1)(y, s) * (y == 1).sum() * (y == 0).sum(),
-                "that is the accuracy at one threshold; an AUC knows no threshold": accuracy}
-    compare(pair_auc, _pairs(), mistakes, cases, _given(lambda y, s: f"labels {y.tolist()} and scores {np.round(s, 3).tolist()}"))
+    def show(y, s): return f"labels {y.tolist()} and scores {np.round(s, 3).tolist()}"
+    mistakes = {
+        "a tie is no win at all in yours; it is half a win": _pairs(tie=0),
+        "a tie is a whole win in yours; with `>=`, a constant score would be perfect":
+            _pairs(tie=1),
+        "your sign is reversed: "
+        "a pair is won where the *anomalous* frame has the higher score": _pairs(sign=-1),
+        "right, but as a fraction; in percent, please": _pairs(unit=1),
+        "you divide by all pairs of frames; "
+        "only those of an anomalous and a normal frame count": of_all_pairs,
+        "you give the number of pairs won; divide by how many there are": number_won,
+        "that is the accuracy at one threshold; an AUC knows no threshold": accuracy}
+    compare(pair_auc, _pairs(), mistakes, cases, _given(show))
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #07bb996b
 @exercise("it never saw a pixel, and still it must be beaten")
 def check_6_2(middle):
     def right(n): return [-abs(2 * t / (n - 1) - 1) for t in range(n)]
-    mistakes = {"your score is high at the two ends and low in the middle: the sign": lambda n: [-v for v in right(n)],
-                "you count in frames; in a long clip the same share of it must get the same score as in a short one": lambda n: [-abs(t - (n - 1) / 2) for t in range(n)],
-                "you count in frames; in a long clip the same share of it must get the same score as in a short one, and the middle of n frames is (n - 1) / 2": lambda n: [-abs(t - n / 2) for t in range(n)],
-                "your middle is off by half a frame: frames are numbered from 0 to n - 1, so it lies at (n - 1) / 2": lambda n: [-abs(2 * t / n - 1) for t in range(n)],
-                "your middle has 1 and your ends 0; the order is right, take 1 off": lambda n: [1 + v for v in right(n)],
-                "that rises to the end: the score 'later in the clip'": lambda n: [t / (n - 1) - 1 for t in range(n)]}
-    compare(middle, right, mistakes, [(5,), (8,), (31,)], _given(lambda n: f"{n} frames"))
+    def turned_round(n): return [-v for v in right(n)]
+    def in_frames(n): return [-abs(t - (n - 1) / 2) for t in range(n)]
+    def in_frames_from_half_of_n(n): return [-abs(t - n / 2) for t in range(n)]
+    def half_a_frame_off(n): return [-abs(2 * t / n - 1) for t in range(n)]
+    def one_too_high(n): return [1 + v for v in right(n)]
+    def later(n): return [t / (n - 1) - 1 for t in range(n)]
+    mistakes = {
+        "your score is high at the two ends and low in the middle: the sign": turned_round,
+        "you count in frames; in a long clip the same share of it "
+        "must get the same score as in a short one": in_frames,
+        "you count in frames; in a long clip the same share of it "
+        "must get the same score as in a short one, "
+        "and the middle of n frames is (n - 1) / 2": in_frames_from_half_of_n,
+        "your middle is off by half a frame: frames are numbered from 0 to n - 1, "
+        "so it lies at (n - 1) / 2": half_a_frame_off,
+        "your middle has 1 and your ends 0; the order is right, take 1 off": one_too_high,
+        "that rises to the end: the score 'later in the clip'": later}
+    def show(n): return f"{n} frames"
+    compare(middle, right, mistakes, [(5,), (8,), (31,)], _given(show))
+
+# %% ../../nbs/course/solutions/06_scoring.ipynb #615b2337
+def _filtered(reduce=np.median, mode="edge", across=False, past=False, off=0, **fill):
+    "The median filter, frame by frame; other arguments make mistakes of it."
+    def one(s, width):
+        half = width // 2 + off
+        padded = np.pad(s, (2 * half, 0) if past else half, mode, **fill)
+        return [reduce(padded[t:t + 2 * half + 1]) for t in range(len(s))]
+    def smoothed(scores, lengths, width):
+        clips = [scores] if across else np.split(scores, np.cumsum(lengths)[:-1])
+        return np.concatenate([one(s, width) for s in clips])
+    return smoothed
+
+def _where(got, want, scores, lengths, width):
+    "The first frame that is not right, counted in its clip."
+    t = int(np.flatnonzero(~np.isclose(got, want, 1e-4, 1e-7))[0])
+    ends = np.cumsum(lengths)
+    k = int(np.searchsorted(ends, t, "right"))
+    return (f"clips of {lengths} frames, width {width}: "
+            f"in frame {t - ends[k] + lengths[k]} of clip {k} "
+            f"you get {got[t]:.4f}; it is {want[t]:.4f}")
+
+def _one_array(result):
+    if isinstance(result, (list, tuple)) and any(np.ndim(r) for r in result):
+        raise Wrong("you give an array for each clip; "
+                    "put them together again, np.concatenate")
+    return np.asarray(result, float)
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #1a965a03
-def _filtered(reduce=np.median, pad="nearest", across=False, past=False, off=0):
-    def one(s, width):
-        half, n = width // 2 + off, len(s)
-        def look(t):
-            at = np.arange(t - 2 * half if past else t - half, t + 1 if past else t + half + 1)
-            if pad == "nearest": return s[np.clip(at, 0, n - 1)]
-            if pad == "shrink": return s[at[(at >= 0) & (at < n)]]
-            if pad == "zero": return np.where((at >= 0) & (at < n), s[np.clip(at, 0, n - 1)], 0)
-            at = at % (2 * n)                                      # mirrored at the edge
-            return s[np.where(at < n, at, 2 * n - 1 - at)]
-        return [reduce(look(t)) for t in range(n)]
-    return lambda scores, lengths, width: np.concatenate([one(s, width) for s in ([scores] if across else np.split(scores, np.cumsum(lengths)[:-1]))])
-
 @exercise("each clip by itself, edge values repeated")
 def check_6_3(smooth_all):
-    g = np.random.default_rng(63)
-    cases = [(g.random(sum(lengths)), list(lengths), width) for lengths, width in (((20, 12, 7), 5), ((9, 30), 7), ((3, 16), 9))]
-    mistakes = {"your filter reaches from one clip into the next, where another time and another calm begin": _filtered(across=True),
-                "your filter reaches from one clip into the next, and mirrors at the ends (the default of scipy's `median_filter`): cut the clips apart first, then use mode=\"nearest\"": _filtered(pad="mirror", across=True),
-                "your filter mirrors the scores at a clip's ends (the default of scipy's `median_filter`); here the edge value is repeated, mode=\"nearest\"": _filtered(pad="mirror"),
-                "at a clip's ends you fill up with 0, so every clip seems to begin and end calm": _filtered(pad="zero"),
-                "at a clip's ends you take the median of what is there; here the edge value is repeated": _filtered(pad="shrink"),
-                "that is the mean; a spike raises a mean, and leaves a median where it is": _filtered(np.mean),
-                "your window lies before the frame; it should lie around it, half on either side": _filtered(past=True),
-                "your window is two frames too wide: half a width on either side and the frame itself make the width": _filtered(off=1)}
-    def describe(got, want, s, lengths, width):
-        t = int(np.flatnonzero(~np.isclose(got, want, 1e-4, 1e-7))[0]); ends = np.cumsum(lengths); k = int(np.searchsorted(ends, t, "right"))
-        return f"clips of {lengths} frames, width {width}: in frame {t - ends[k] + lengths[k]} of clip {k} you get {got[t]:.4f}; it is {want[t]:.4f}"
-    def form(result):
-        if isinstance(result, (list, tuple)) and any(np.ndim(r) for r in result): raise Wrong("you give an array for each clip; put them together again, np.concatenate")
-        return np.asarray(result, float)
-    compare(smooth_all, _filtered(), mistakes, cases, describe, form)
+    rng = np.random.default_rng(63)
+    cases = [(rng.random(sum(lengths)), lengths, width)
+             for lengths, width in (([20, 12, 7], 5), ([9, 30], 7), ([3, 16], 9))]
+    mistakes = {
+        "your filter reaches from one clip into the next, "
+        "where another time and another calm begin": _filtered(across=True),
+        "your filter reaches from one clip into the next, "
+        "and mirrors at the ends (the default of scipy's `median_filter`): "
+        "cut the clips apart first, then use mode=\"nearest\"":
+            _filtered(mode="symmetric", across=True),
+        "your filter mirrors the scores at a clip's ends "
+        "(the default of scipy's `median_filter`); "
+        "here the edge value is repeated, mode=\"nearest\"": _filtered(mode="symmetric"),
+        "at a clip's ends you fill up with 0, so every clip seems to begin and end calm":
+            _filtered(mode="constant"),
+        "at a clip's ends you take the median of what is there; "
+        "here the edge value is repeated":
+            _filtered(np.nanmedian, mode="constant", constant_values=np.nan),
+        "that is the mean; a spike raises a mean, and leaves a median where it is":
+            _filtered(np.mean),
+        "your window lies before the frame; "
+        "it should lie around it, half on either side": _filtered(past=True),
+        "your window is two frames too wide: half a width on either side "
+        "and the frame itself make the width": _filtered(off=1)}
+    compare(smooth_all, _filtered(), mistakes, cases, _where, _one_array)
+
+# %% ../../nbs/course/solutions/06_scoring.ipynb #76f6368e
+def _pooled(values, names): return np.concatenate([values[k] for k in names])
+
+def _micro(scores, labels): return _pairs()(_pooled(labels, labels), _pooled(scores, labels))
+
+def _macro(scores, labels):
+    both = [k for k in labels if 0 < np.sum(labels[k]) < len(labels[k])]
+    return sum(_pairs()(labels[k], scores[k]) for k in both) / len(both)
+
+def _weighted(scores, labels):
+    "The mean of the clips' AUCs, each as often as its clip has frames."
+    own = {k: auc(labels[k], scores[k]) for k in labels}
+    both = [k for k, v in own.items() if v is not None]
+    return np.average([own[k] for k in both], weights=[len(labels[k]) for k in both])
+
+def _one_class_counts(value):
+    "The mean of the clips' AUCs, with `value` for a clip that has none."
+    def macro(scores, labels):
+        own = [auc(labels[k], scores[k]) for k in labels]
+        return np.mean([value if v is None else v for v in own])
+    return macro
+
+def _extra_frames(scores, labels): return frame_auc(scores, labels)["macro"]
+
+def _both(micro, macro):
+    "An answer that is made of these two functions of scores and labels."
+    def micro_macro(scores, labels): return micro(scores, labels), macro(scores, labels)
+    return micro_macro
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #253724b5
-def _by_pairs(scores, labels):
-    "Micro and macro, from the pairs."
-    both = [k for k in labels if 0 < np.sum(labels[k]) < len(labels[k])]
-    return _pairs()(np.concatenate([labels[k] for k in labels]), np.concatenate([scores[k] for k in labels])), sum(_pairs()(labels[k], scores[k]) for k in both) / len(both)
-
 @exercise("micro pools frames, macro averages clips")
 def check_6_4(micro_macro):
-    g, cases = np.random.default_rng(64), []
+    rng, cases = np.random.default_rng(64), []
     for sizes in (((20, 6), (15, 15), (0, 9), (30, 2)), ((5, 9), (12, 0), (8, 3))):
-        labels = {f"{i}": np.repeat([0, 1], n) for i, n in enumerate(sizes)}
-        cases.append(({k: np.round(g.normal(i / 2, .5, len(y)) + .6 * y, 1) for i, (k, y) in enumerate(labels.items())}, labels))
-    def own(s, y): return {k: auc(y[k], s[k]) for k in y}
-    def with_one_class(value): return lambda s, y: (_by_pairs(s, y)[0], np.mean([value if v is None else v for v in own(s, y).values()]))
-    def weighted(s, y): return np.average([v for v in own(s, y).values() if v is not None], weights=[len(y[k]) for k, v in own(s, y).items() if v is not None])
-    mistakes = {"you average the clips' AUCs for micro as well; micro is one ranking of all frames, and a pair may come from two clips": lambda s, y: (_by_pairs(s, y)[1],) * 2,
-                "the two are swapped: micro first, then macro": lambda s, y: _by_pairs(s, y)[::-1],
-                "for micro you average the clips' AUCs, weighted by length; but a pair may come from two clips, so all frames belong in one ranking": lambda s, y: (weighted(s, y), _by_pairs(s, y)[1]),
-                "your macro weighs clips by their length; a mean over clips takes each once": lambda s, y: (_by_pairs(s, y)[0], weighted(s, y)),
-                "a clip of one class counts as 0 in your macro; it has no AUC: leave it out": with_one_class(0), "a clip of one class counts as 50 in your macro; it has no AUC: leave it out": with_one_class(50),
-                "a clip of one class counts as 100 in your macro: pairs won for free; leave it out": with_one_class(100),
-                "your macro adds extra frames to each clip, which are won for free; leave clips of one class out instead": lambda s, y: (_by_pairs(s, y)[0], frame_auc(s, y)["macro"])}
-    compare(micro_macro, _by_pairs, mistakes, cases, _given(lambda s, y: f"{len(y)} clips"))
+        labels = {str(i): np.repeat([0, 1], n) for i, n in enumerate(sizes)}
+        noise = {k: rng.normal(int(k) / 2, .5, len(y)) for k, y in labels.items()}
+        cases.append(({k: np.round(noise[k] + .6 * y, 1) for k, y in labels.items()}, labels))
+    mistakes = {
+        "you average the clips' AUCs for micro as well; micro is one ranking of all frames, "
+        "and a pair may come from two clips": _both(_macro, _macro),
+        "the two are swapped: micro first, then macro": _both(_macro, _micro),
+        "for micro you average the clips' AUCs, weighted by length; but a pair may come "
+        "from two clips, so all frames belong in one ranking": _both(_weighted, _macro),
+        "your macro weighs clips by their length; a mean over clips takes each once":
+            _both(_micro, _weighted),
+        "a clip of one class counts as 0 in your macro; it has no AUC: leave it out":
+            _both(_micro, _one_class_counts(0)),
+        "a clip of one class counts as 50 in your macro; it has no AUC: leave it out":
+            _both(_micro, _one_class_counts(50)),
+        "a clip of one class counts as 100 in your macro: pairs won for free; leave it out":
+            _both(_micro, _one_class_counts(100)),
+        "your macro adds extra frames to each clip, which are won for free; "
+        "leave clips of one class out instead": _both(_micro, _extra_frames)}
+    def show(s, y): return f"{len(y)} clips"
+    compare(micro_macro, _both(_micro, _macro), mistakes, cases, _given(show))
+
+# %% ../../nbs/course/solutions/06_scoring.ipynb #3a6abbda
+def _quantile(scores, q):
+    "By hand: between two sorted scores."
+    s = np.sort(scores)
+    at = q * (len(s) - 1)
+    i = int(at)
+    return s[i] + (at - i) * (s[min(i + 1, len(s) - 1)] - s[i])
+
+def _count(threshold, scores, labels):
+    "The threshold; frames found, missed, falsely alarmed and quiet."
+    def frames(alarm, label):
+        return sum((s > threshold) == alarm and y == label for s, y in zip(scores, labels))
+    return threshold, frames(True, 1), frames(False, 1), frames(True, 0), frames(False, 0)
+
+def _judge(held, s, y, share): return _count(_quantile(held, 1 - share), s, y)
+
+def _reordered(*order):
+    "The four numbers in another order: 0 found, 1 missed, 2 falsely alarmed, 3 quiet."
+    def judge(*case):
+        threshold, *numbers = _judge(*case)
+        return threshold, *(numbers[k] for k in order)
+    return judge
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #b8722ca2
 @exercise("the threshold comes from normal footage, and the test frames only count")
 def check_6_5(judge):
-    def right(held, s, y, share, order=(0, 1, 2, 3)):
-        held = np.sort(held); at = (1 - share) * (len(held) - 1); i = int(at)                       # by hand: between two sorted scores
-        return counts(held[i] + (at - i) * (held[min(i + 1, len(held) - 1)] - held[i]), s, y, order)
-    def counts(threshold, s, y, order=(0, 1, 2, 3)):
-        n = [sum(bool(a > threshold) == alarm and b == truth for a, b in zip(s, y)) for alarm, truth in ((True, 1), (False, 1), (True, 0), (False, 0))]
-        return (threshold, *(n[k] for k in order))
-    def shares(held, s, y, share):
-        t, *n = right(held, s, y, share); odd = sum(y)
-        return t, n[0] / odd, n[1] / odd, n[2] / (len(y) - odd), n[3] / (len(y) - odd)
-    g, cases = np.random.default_rng(65), []
-    for n, m, share in ((50, 80, .1), (33, 60, .05)):
-        y = (g.random(m) < .6).astype(int)
-        cases.append((g.normal(0, 1, n), g.normal(.3 + 1.2 * y, 1), y, share))
-    mistakes = {"your threshold is a quantile of the test scores: it has seen what it will be judged on, and with many anomalies it lies far too high": lambda h, s, y, q: counts(np.quantile(s, 1 - q), s, y),
-                "your threshold is a quantile of the normal *test* frames: you used the labels to find it": lambda h, s, y, q: counts(np.quantile(s[y == 0], 1 - q), s, y),
-                "nearly all held-out scores lie above your threshold: the quantile is 1 - share": lambda h, s, y, q: counts(np.quantile(h, q), s, y),
-                "missed and false alarms are swapped: missed are anomalous frames without an alarm": lambda h, s, y, q: right(h, s, y, q, (0, 2, 1, 3)),
-                "you count the normal frames where anomalous ones are asked for, and the other way round": lambda h, s, y, q: right(h, s, y, q, (2, 3, 0, 1)),
-                "an alarm is a score *above* the threshold; yours are below": lambda h, s, y, q: right(h, s, y, q, (1, 0, 3, 2)),
-                "you give shares; numbers of frames are asked for": shares}
-    compare(judge, right, mistakes, cases, _given(lambda h, s, y, q: f"{len(h)} held-out and {len(s)} test scores, share {q}"))
+    rng, cases = np.random.default_rng(65), []
+    for held, test, share in ((50, 80, .1), (33, 60, .05)):
+        y = (rng.random(test) < .6).astype(int)
+        cases.append((rng.normal(0, 1, held), rng.normal(.3 + 1.2 * y, 1), y, share))
+    def from_test(h, s, y, share): return _count(np.quantile(s, 1 - share), s, y)
+    def from_normal_test(h, s, y, share): return _count(np.quantile(s[y == 0], 1 - share), s, y)
+    def from_below(h, s, y, share): return _count(np.quantile(h, share), s, y)
+    def shares(*case):
+        threshold, found, missed, false, quiet = _judge(*case)
+        anomalous, normal = found + missed, false + quiet
+        return threshold, found / anomalous, missed / anomalous, false / normal, quiet / normal
+    mistakes = {
+        "your threshold is a quantile of the test scores: it has seen what it will be "
+        "judged on, and with many anomalies it lies far too high": from_test,
+        "your threshold is a quantile of the normal *test* frames: "
+        "you used the labels to find it": from_normal_test,
+        "nearly all held-out scores lie above your threshold: "
+        "the quantile is 1 - share": from_below,
+        "missed and false alarms are swapped: "
+        "missed are anomalous frames without an alarm": _reordered(0, 2, 1, 3),
+        "you count the normal frames where anomalous ones are asked for, "
+        "and the other way round": _reordered(2, 3, 0, 1),
+        "an alarm is a score *above* the threshold; yours are below": _reordered(1, 0, 3, 2),
+        "you give shares; numbers of frames are asked for": shares}
+    def show(h, s, y, share): return f"{len(h)} held-out and {len(s)} test scores, share {share}"
+    compare(judge, _judge, mistakes, cases, _given(show))
+
+# %% ../../nbs/course/solutions/06_scoring.ipynb #dab5a2cf
+def _three_clips():
+    "Scores and labels of three clips that differ in length and difficulty."
+    rng, scores = np.random.default_rng(66), {}
+    frames = {"a": (5, 4, 2), "b": (50, 15, 0), "c": (10, 14, 6)}   # normal, anomalous, normal
+    labels = {k: np.repeat([0, 1, 0], n) for k, n in frames.items()}
+    for k, mean, gain in (("a", 0, 1), ("b", .6, .1), ("c", .2, .4)):
+        scores[k] = rng.normal(mean, .4, len(labels[k])) + gain * labels[k]
+    return scores, labels
+
+def _draws(k): return list(combinations_with_replacement("abc", k))
+
+def _among(values, allowed):
+    "For each value: is it one of those allowed?"
+    return np.isclose(np.asarray(values)[:, None], np.array(allowed), atol=1e-6).any(1)
+
+# %% ../../nbs/course/solutions/06_scoring.ipynb #ce735423
+def _no_draw(values, scores, labels):
+    "What to say of values that three drawn clips do not give."
+    def micro(names): return auc(_pooled(labels, names), _pooled(scores, names))
+    def macro(names): return np.mean([auc(labels[k], scores[k]) for k in names])
+    whole, different = micro("abc"), len(set(np.round(values, 6)))
+    drawn = [micro(names) for names in _draws(3)]
+    subsets = [micro(names) for k in (1, 2) for names in combinations("abc", k)]
+    if _among(values, [whole]).any() and _among(values, drawn + subsets).all():
+        return ("a clip that was drawn twice counts once in yours; if you put the drawn clips "
+                "into a dict, the second takes the place of the first")
+    if _among(values, [macro(names) for names in _draws(3)]).all():
+        return ("you average the AUCs of the drawn clips; "
+                "micro AUC ranks all their frames together")
+    if _among(np.array(values) * 100, drawn).all():
+        return "right, but as a fraction; in percent, please"
+    if _among(values, [micro(names) for names in _draws(2) + _draws(4)]).all():
+        return "you draw another number of clips than there are: from three clips, three"
+    if abs(np.mean(values) - 50) < 4 and abs(whole - 50) > 8:
+        return ("your draws lie around 50: scores and labels seem to be drawn separately, "
+                "so that they no longer belong together")
+    if different > 27:
+        return (f"three clips can be drawn in 27 ways, and you give {different} different AUCs: "
+                "you draw frames. They are near copies of each other, "
+                "so your interval would be far too narrow")
+    return f"a draw gives {values[0]:.2f}, which no three of the three clips give"
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #40f8f173
 @exercise("clips are drawn, with replacement, and all their frames ranked together")
 def check_6_6(one_draw):
-    g = np.random.default_rng(66)
-    labels = {k: np.repeat([0, 1, 0], n) for k, n in dict(a=(5, 4, 2), b=(50, 15, 0), c=(10, 14, 6)).items()}
-    scores = {k: g.normal(shift, .4, len(labels[k])) + gain * labels[k] for k, shift, gain in (("a", 0, 1), ("b", .6, .1), ("c", .2, .4))}
-    def micro(names): return auc(np.concatenate([labels[k] for k in names]), np.concatenate([scores[k] for k in names]))
-    def among(values, allowed): return np.isclose(np.asarray(values)[:, None], np.array(allowed)[None], atol=1e-6).any(1)
+    scores, labels = _three_clips()
+    def micro(names): return auc(_pooled(labels, names), _pooled(scores, names))
     def run(seed):
         rng = np.random.default_rng(seed)
         return [float(one_draw(scores, labels, rng)) for _ in range(300)]
     values = run(0)
-    if values != run(0): raise Wrong("the same generator gives other draws the second time: take all random numbers from rng")
-    whole = micro("abc")
-    if np.allclose(values, whole): raise Wrong("every draw is the whole test set again: draw with replacement, so that some clips come twice and others not at all")
-    allowed = [micro(names) for names in combinations_with_replacement("abc", 3)]
-    if among(values, allowed).all() and len(set(values)) == 1 and values == run(1): raise Wrong("all draws are the same, whatever rng is: do you start a generator of your own each time?")
-    if among(values, allowed).all():
-        for names, micro_of in zip(combinations_with_replacement("abc", 3), allowed):
-            share, even = np.mean(among(values, [micro_of])), {1: 1, 2: 3, 3: 6}[len(set(names))] / 27
-            if abs(share - even) > .1: raise Wrong(f"clips {', '.join(names)} come in {share:.0%} of the draws; by chance it is {even:.0%}, so the clips are not drawn evenly (a long clip is no likelier than a short one)")
-        return
-    sets = allowed + [micro(names) for k in (1, 2) for names in combinations("abc", k)]
-    if among(values, [whole]).any() and among(values, sets).all(): raise Wrong("a clip that was drawn twice counts once in yours; if you put the drawn clips into a dict, the second takes the place of the first")
-    if among(values, [np.mean([auc(labels[k], scores[k]) for k in names]) for names in combinations_with_replacement("abc", 3)]).all(): raise Wrong("you average the AUCs of the drawn clips; micro AUC ranks all their frames together")
-    if among(np.array(values) * 100, allowed).all(): raise Wrong("right, but as a fraction; in percent, please")
-    if among(values, [micro(names) for k in (2, 4) for names in combinations_with_replacement("abc", k)]).all(): raise Wrong("you draw another number of clips than there are: from three clips, three")
-    if abs(np.mean(values) - 50) < 4 and abs(whole - 50) > 8: raise Wrong("your draws lie around 50: scores and labels seem to be drawn separately, so that they no longer belong together")
-    if len(set(np.round(values, 6))) > 27: raise Wrong(f"three clips can be drawn in 27 ways, and you give {len(set(np.round(values, 6)))} different AUCs: you draw frames. They are near copies of each other, so your interval would be far too narrow")
-    raise Wrong(f"a draw gives {values[0]:.2f}, which no three of the three clips give")
+    if values != run(0):
+        raise Wrong("the same generator gives other draws the second time: "
+                    "take all random numbers from rng")
+    if np.allclose(values, micro("abc")):
+        raise Wrong("every draw is the whole test set again: draw with replacement, "
+                    "so that some clips come twice and others not at all")
+    if not _among(values, [micro(names) for names in _draws(3)]).all():
+        raise Wrong(_no_draw(values, scores, labels))
+    if len(set(values)) == 1 and values == run(1):
+        raise Wrong("all draws are the same, whatever rng is: "
+                    "do you start a generator of your own each time?")
+    for names in _draws(3):
+        share = np.mean(_among(values, [micro(names)]))
+        even = {1: 1, 2: 3, 3: 6}[len(set(names))] / 27        # orders in which they come
+        if abs(share - even) > .1:
+            raise Wrong(f"clips {', '.join(names)} come in {share:.0%} of the draws; "
+                        f"by chance it is {even:.0%}, so the clips are not drawn evenly "
+                        "(a long clip is no likelier than a short one)")
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #1767c08d
 @exercise("every difference's interval holds 0: no order of these rows is established")
 def check_6_7(letter):
-    wrong = dict(a="DDL stands above SDL, but the interval of their paired difference holds 0; and it is one seed: another run of the same cell moves by more than that",
-                 b="50 is not the floor: 'later in the clip' never sees a pixel and is far above 50 as well, and the difference to the neighbours learns nothing and stands above all three models; a figure shows learning by what it adds to these",
-                 c="it has the highest figure, but the intervals of its differences to the models hold 0: on other clips of this camera a model may well be ahead")
+    wrong = dict(
+        a="DDL stands above SDL, but the interval of their paired difference holds 0; "
+          "and it is one seed: another run of the same cell moves by more than that",
+        b="50 is not the floor: 'later in the clip' never sees a pixel "
+          "and is far above 50 as well, and the difference to the neighbours learns nothing "
+          "and stands above all three models; "
+          "a figure shows learning by what it adds to these",
+        c="it has the highest figure, but the intervals of its differences to the models hold 0: "
+          "on other clips of this camera a model may well be ahead")
     choose(letter, "d", wrong)
 
+# %% ../../nbs/course/solutions/06_scoring.ipynb #87a7104d
+def _scores_of(my_score, clip, size):
+    "The scores of a clip, if they are as many finite numbers as it has frames."
+    s = np.asarray(my_score(clip.array(size)), float)
+    if s.shape != (len(clip),):
+        raise Wrong(f"{clip.name} has {len(clip)} frames, and your scores have "
+                    f"the shape {s.shape}: one number a frame")
+    if not np.isfinite(s).all():
+        raise Wrong(f"{clip.name}: the score of frame {np.flatnonzero(~np.isfinite(s))[0]} "
+                    "is not a finite number")
+    return s
+
 # %% ../../nbs/course/solutions/06_scoring.ipynb #fcbe1572
-@exercise("above all floors and differences, with nothing learnt; whether it holds elsewhere, fresh clips must say")
+@exercise("above all floors and differences, with nothing learnt; "
+          "whether it holds elsewhere, fresh clips must say")
 def check_6_8(my_score, scene, size):
-    scores = {}
-    for clip in scene.test:
-        s = np.asarray(my_score(clip.array(size)), float)
-        if s.shape != (len(clip),): raise Wrong(f"{clip.name} has {len(clip)} frames, and your scores have the shape {s.shape}: one number a frame")
-        if not np.isfinite(s).all(): raise Wrong(f"{clip.name}: the score of frame {np.flatnonzero(~np.isfinite(s))[0]} is not a finite number")
-        scores[clip.name] = s
-    labels = scene.labels
-    mine = frame_auc(smooth_clips(scores), labels)["micro"]
-    bars = {"'later in the clip'": floors(labels, draws=1)["later"]["micro"]["smoothed"]}
-    bars |= {f"the difference to the {n}": frame_auc(smooth_clips(b), labels)["micro"] for n, b in baseline_scores(scene.test, size).items()}
-    name, bar = max(bars.items(), key=lambda x: x[1])
-    if mine < 50 and 100 - mine > bar: raise Wrong(f"micro AUC, smoothed, {mine:.1f}: your score is low where something happens; turned round it would reach {100 - mine:.1f}")
-    if mine <= bar: raise Wrong(f"micro AUC, smoothed, {mine:.1f}; {name} gets {bar:.1f}")
+    def micro(scores): return frame_auc(smooth_clips(scores), scene.labels)["micro"]
+    mine = micro({clip.name: _scores_of(my_score, clip, size) for clip in scene.test})
+    later = floors(scene.labels, draws=1)["later"]["micro"]["smoothed"]
+    bars = {"'later in the clip'": later}
+    for name, scores in baseline_scores(scene.test, size).items():
+        bars[f"the difference to the {name}"] = micro(scores)
+    name = max(bars, key=bars.get)
+    if mine < 50 and 100 - mine > bars[name]:
+        raise Wrong(f"micro AUC, smoothed, {mine:.1f}: your score is low where something "
+                    f"happens; turned round it would reach {100 - mine:.1f}")
+    if mine <= bars[name]:
+        raise Wrong(f"micro AUC, smoothed, {mine:.1f}; {name} gets {bars[name]:.1f}")

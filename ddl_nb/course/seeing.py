@@ -14,174 +14,366 @@ from ..exercises import Wrong, choose, compare, exercise
 from ..scoring import frame_scores, smooth
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #754677eb
-SEEN = dict(bag="a bag lies on the ground; nobody carries it, nothing moves, and no normal clip shows such a thing",
-            against="in the second lane somebody walks right, where everybody else goes left. On a still this can hardly be seen: play the clip below",
-            runner="somebody runs, in a bright jacket, among people who walk in muted ones")
-PLACID = "what you may have noticed (the screen, the water, a group of people) is in the training footage too, so it is normal"
+SEEN = dict(
+    bag="a bag lies on the ground; nobody carries it, nothing moves, "
+        "and no normal clip shows such a thing",
+    against="in the second lane somebody walks right, where everybody else goes left. "
+            "On a still this can hardly be seen: play the clip below",
+    runner="somebody runs, in a bright jacket, among people who walk in muted ones")
+PLACID = ("what you may have noticed (the screen, the water, a group of people) "
+          "is in the training footage too, so it is normal")
 
-@exercise("an anomaly is what normal footage does not show, and some of it cannot be seen on one frame")
+# %% ../../nbs/course/solutions/01_seeing.ipynb #fa5a2f13
+@exercise("an anomaly is what normal footage does not show, "
+          "and some of it cannot be seen on one frame")
 def check_1_1(letters, quiz, scene):
     given = set("".join(letters).lower()) - set(" ,;")
-    if given - set(quiz): raise Wrong(f"there are the frames {', '.join(quiz)}, and you wrote {', '.join(sorted(given - set(quiz)))}")
+    if given - set(quiz):
+        unknown = ", ".join(sorted(given - set(quiz)))
+        raise Wrong(f"there are the frames {', '.join(quiz)}, and you wrote {unknown}")
     for letter, (name, t) in quiz.items():
         mask = next(scene.masks[name].part(t, t + 1).raw())
-        if mask.any() and letter not in given: raise Wrong(f"frame {letter} is anomalous: {SEEN[scene.kinds[name][int(mask.max()) - 1][0]]}")
-        if not mask.any() and letter in given: raise Wrong(f"frame {letter} is normal; {PLACID}")
+        if mask.any() and letter not in given:
+            kind, *_ = scene.kinds[name][int(mask.max()) - 1]
+            raise Wrong(f"frame {letter} is anomalous: {SEEN[kind]}")
+        if not mask.any() and letter in given:
+            raise Wrong(f"frame {letter} is normal; {PLACID}")
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #79575fc4
+def _error_loop(X, Y):
+    "The error map, pixel by pixel."
+    h, w, c = X.shape
+    e = np.empty((h, w))
+    for y, x in np.ndindex(h, w): e[y, x] = np.linalg.norm(X[y, x] - Y[y, x]) / c**.5
+    return e
+
+# and what comes out one step off
+def _no_root(X, Y): return ((X - Y)**2).mean(-1)
+def _signed(X, Y): return (X - Y).mean(-1)
+def _size_of_mean(X, Y): return abs((X - Y).mean(-1))
+def _mean_of_sizes(X, Y): return abs(X - Y).mean(-1)
+def _no_factor(X, Y): return ((X - Y)**2).sum(-1)**.5
+def _c_outside(X, Y): return ((X - Y)**2).sum(-1)**.5 / X.shape[-1]
+def _largest(X, Y): return abs(X - Y).max(-1)
+def _over_rows(X, Y): return ((X - Y)**2).mean(0)**.5
+def _over_columns(X, Y): return ((X - Y)**2).mean(1)**.5
+def _over_everything(X, Y): return ((X - Y)**2).mean()**.5
+def _no_mean(X, Y): return abs(X - Y)
+def _keepdims(X, Y): return ((X - Y)**2).mean(-1, keepdims=True)**.5
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #74924ff5
+_WRONG_MAPS = {
+    "you forgot the root: the mean square makes small errors vanish beside large ones": _no_root,
+    "your map has negative values: errors of opposite sign would cancel in a patch; "
+    "square the differences": _signed,
+    "you take the mean over the channels first, and its size afterwards: "
+    "a pixel that is too red and too little blue seems right": _size_of_mean,
+    "that is the mean absolute difference; the Euclidean distance squares, "
+    "so that one channel that is far off counts more": _mean_of_sizes,
+    "that is the distance without the factor: divide by the root of c": _no_factor,
+    "you divide by c outside of the root; inside it, or by the root of c outside": _c_outside,
+    "that is the largest of the channels' differences; "
+    "the mean of their squares goes under the root": _largest,
+    "your mean runs over the rows (axis 0), not over the channels, "
+    "which are the last axis": _over_rows,
+    "your mean runs over the columns (axis 1), not over the channels, "
+    "which are the last axis": _over_columns,
+    "you give one number for the whole frame; a map has one for each pixel: "
+    "the mean is over the channels only": _over_everything,
+    "your map still has the channels: after squaring, take the mean over the last axis": _no_mean,
+    "your map still has an axis of length 1 for the channels: (h, w) is asked for, "
+    "so leave out keepdims": _keepdims,
+}
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #5f5d983c
-def _error_loop(X, Y):
-    h, w, c = X.shape
-    return np.array([[np.linalg.norm(X[y, x] - Y[y, x]) / c**.5 for x in range(w)] for y in range(h)])
-
 @exercise("squares, their mean over the channels, and the root: one number a pixel")
 def check_1_2(error_map):
-    mistakes = {
-        "you forgot the root: the mean square makes small errors vanish beside large ones": lambda X, Y: ((X - Y)**2).mean(-1),
-        "your map has negative values: errors of opposite sign would cancel in a patch; square the differences": lambda X, Y: (X - Y).mean(-1),
-        "you take the mean over the channels first, and its size afterwards: a pixel that is too red and too little blue seems right": lambda X, Y: abs((X - Y).mean(-1)),
-        "that is the mean absolute difference; the Euclidean distance squares, so that one channel that is far off counts more": lambda X, Y: abs(X - Y).mean(-1),
-        "that is the distance without the factor: divide by the root of c": lambda X, Y: ((X - Y)**2).sum(-1)**.5,
-        "you divide by c outside of the root; inside it, or by the root of c outside": lambda X, Y: ((X - Y)**2).sum(-1)**.5 / X.shape[-1],
-        "that is the largest of the channels' differences; the mean of their squares goes under the root": lambda X, Y: abs(X - Y).max(-1),
-        "your mean runs over the rows (axis 0), not over the channels, which are the last axis": lambda X, Y: ((X - Y)**2).mean(0)**.5,
-        "your mean runs over the columns (axis 1), not over the channels, which are the last axis": lambda X, Y: ((X - Y)**2).mean(1)**.5,
-        "you give one number for the whole frame; a map has one for each pixel: the mean is over the channels only": lambda X, Y: ((X - Y)**2).mean()**.5,
-        "your map still has the channels: after squaring, take the mean over the last axis": lambda X, Y: abs(X - Y),
-        "your map still has an axis of length 1 for the channels: (h, w) is asked for, so leave out keepdims": lambda X, Y: ((X - Y)**2).mean(-1, keepdims=True)**.5,
-    }
-    g = np.random.default_rng(12)
     def describe(got, want, X, Y):
-        return f"a pixel {X[0, 0].round(2).tolist()} that is rebuilt as {Y[0, 0].round(2).tolist()} gets {float(np.asarray(got)[0, 0]):.4f}; it is {want[0, 0]:.4f}"
-    compare(error_map, _error_loop, mistakes, [tuple(g.random((2, 5, 7, 3))), tuple(g.random((2, 6, 4, 1))), tuple(g.random((2, 3, 8, 2)))], describe)
+        pixel, rebuilt = X[0, 0].round(2).tolist(), Y[0, 0].round(2).tolist()
+        return (f"a pixel {pixel} that is rebuilt as {rebuilt} "
+                f"gets {float(np.asarray(got)[0, 0]):.4f}; it is {want[0, 0]:.4f}")
+    g = np.random.default_rng(12)
+    cases = [tuple(g.random((2, *size))) for size in ((5, 7, 3), (6, 4, 1), (3, 8, 2))]
+    compare(error_map, _error_loop, _WRONG_MAPS, cases, describe)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #373d81b8
-@exercise("what is normal is not therefore easy: the screen and the fountain set the level that an anomaly has to exceed")
+@exercise("what is normal is not therefore easy: "
+          "the screen and the fountain set the level that an anomaly has to exceed")
 def check_1_3(letter):
-    wrong = dict(a="people are what the training footage is full of, near ones and far ones; the model is good at them, and the error in a person's box hardly depends on how near they are",
-                 c="windows and paving are the same in every frame; the model has seen each of these edges thousands of times, and a sharp edge costs it a pixel or two, not a patch")
+    wrong = dict(
+        a="people are what the training footage is full of, near ones and far ones; "
+          "the model is good at them, "
+          "and the error in a person's box hardly depends on how near they are",
+        c="windows and paving are the same in every frame; "
+          "the model has seen each of these edges thousands of times, "
+          "and a sharp edge costs it a pixel or two, not a patch")
     choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #0e7b32a2
-@exercise("much of this error is colour: an anomaly in the colours of normal footage is a good deal harder to see")
+@exercise("much of this error is colour: "
+          "an anomaly in the colours of normal footage is a good deal harder to see")
 def check_1_4(letter):
-    wrong = dict(a="that would be so if the model knew only whole things; but look at the picture: it had passed the cart's shape, and lost its red",
-                 c="the shape is passed, but not without loss: stripes come out softer and darker than they are, so something remains")
+    wrong = dict(
+        a="that would be so if the model knew only whole things; but look at the picture: "
+          "it had passed the cart's shape, and lost its red",
+        c="the shape is passed, but not without loss: "
+          "stripes come out softer and darker than they are, so something remains")
     choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #3650ff92
 def _patches(m, size, stride):
     "Patch means from running sums, (rows, columns)."
     total = np.pad(m.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    means = (total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]) / size**2
-    return means[::stride, ::stride]
+    left, right = total[:, :-size], total[:, size:]
+    sums = right[size:] - right[:-size] - left[size:] + left[:-size]
+    return sums[::stride, ::stride] / size**2
 
 def _best(means, step):
+    "The largest mean and its x and y, where the patches begin every `step` pixels."
     row, column = np.unravel_index(means.argmax(), means.shape)
     return means.max(), column * step, row * step
 
-def _cut(m, size, stride):
-    "Means of patches that may reach over the edge."
-    return np.array([[m[y:y + size, x:x + size].mean() for x in range(0, m.shape[1], stride)] for y in range(0, m.shape[0], stride)])
-
-def _shifted(m, size, stride):
-    "The best patch, where the last ones are shifted inward."
-    means = [(m[y:y + size, x:x + size].mean(), x, y) for y in {*range(0, m.shape[0] - size, stride), m.shape[0] - size} for x in {*range(0, m.shape[1] - size, stride), m.shape[1] - size}]
-    return max(means)
+def _largest_patch(m, size, stride): return _best(_patches(m, size, stride), stride)
 
 def _maps():
-    "Faint maps, each with something in it: a blob, a single pixel beside a blob, a blob in the last corner, a narrow line at the edge, two blobs."
-    g, found = np.random.default_rng(5), []
-    for h, w, size, stride, bright in ((32, 48, 8, 4, [(20, 27, 4, 11, 1.)]), (48, 40, 16, 8, [(3, 4, 30, 31, 9.), (25, 35, 9, 19, .8)]), (24, 40, 8, 4, [(16, 24, 32, 40, 1.)]),
-                                       (30, 44, 8, 4, [(28, 30, 0, 44, 6.), (8, 16, 8, 16, 1.2)]), (40, 24, 8, 8, [(0, 8, 16, 24, .7), (16, 24, 0, 8, .9)])):
+    "Faint maps, each with something in it; with the size and the stride of patches."
+    table = [
+        (32, 48, 8, 4, [(20, 27, 4, 11, 1.)]),                           # a blob
+        (48, 40, 16, 8, [(3, 4, 30, 31, 9.), (25, 35, 9, 19, .8)]),      # a single pixel, a blob
+        (24, 40, 8, 4, [(16, 24, 32, 40, 1.)]),                          # a blob in the last corner
+        (30, 44, 8, 4, [(28, 30, 0, 44, 6.), (8, 16, 8, 16, 1.2)]),      # a narrow line at the edge
+        (40, 24, 8, 8, [(0, 8, 16, 24, .7), (16, 24, 0, 8, .9)])]        # two blobs
+    g = np.random.default_rng(5)
+    cases = []
+    for h, w, size, stride, bright in table:
         m = g.random((h, w)) / 10
         for y1, y2, x1, x2, value in bright: m[y1:y2, x1:x2] += value
-        found.append((m, size, stride))
-    return found
+        cases.append((m, size, stride))
+    return cases
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #986b5816
+# The right patch, said in a wrong way
+
+def _swapped(m, size, stride):
+    score, x, y = _largest_patch(m, size, stride)
+    return score, y, x
+
+def _in_patches(m, size, stride):
+    return _best(_patches(m, size, stride), 1)
+
+def _middle(m, size, stride):
+    score, x, y = _largest_patch(m, size, stride)
+    return score, x + size // 2, y + size // 2
+
+def _lower_right(m, size, stride):
+    score, x, y = _largest_patch(m, size, stride)
+    return score, x + size, y + size
+
+def _sum(m, size, stride):
+    score, x, y = _largest_patch(m, size, stride)
+    return score * size**2, x, y
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #9fb9e215
+# Another patch
+
+def _best_of(m, size, ys, xs):
+    "The best of the patches that begin there; they may reach over the edge."
+    return max((m[y:y + size, x:x + size].mean(), x, y) for y in ys for x in xs)
+
+def _last_left_out(m, size, stride):
+    h, w = m.shape
+    return _best_of(m, size, range(0, h - size, stride), range(0, w - size, stride))
+
+def _over_the_edge(m, size, stride):
+    h, w = m.shape
+    return _best_of(m, size, range(0, h, stride), range(0, w, stride))
+
+def _shifted_inward(m, size, stride):
+    h, w = m.shape
+    ys, xs = range(0, h - size, stride), range(0, w - size, stride)
+    return _best_of(m, size, [*ys, h - size], [*xs, w - size])
+
+def _side_by_side(m, size, stride): return _largest_patch(m, size, size)
+def _at_every_pixel(m, size, stride): return _largest_patch(m, size, 1)
+
+def _smallest(m, size, stride):
+    score, x, y = _best(-_patches(m, size, stride), stride)
+    return -score, x, y
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #96f5d070
+_WRONG_PATCHES = {
+    "the number is right, but x and y are swapped: "
+    "the first index of a map is the row, y": _swapped,
+    "x and y count patches; in pixels they are `stride` times as much": _in_patches,
+    "x and y are the patch's middle; its upper left corner was asked for": _middle,
+    "x and y are the patch's lower right corner; the upper left one was asked for": _lower_right,
+    "you leave out the last row and column of patches: "
+    "a patch begins at h - size, too": _last_left_out,
+    "your patches lie side by side; "
+    "they begin every `stride` pixels, so they overlap": _side_by_side,
+    "some of your patches reach over the edge and are smaller than size x size: "
+    "a narrow line there wins": _over_the_edge,
+    "you shift the last patches inward, as the package does; "
+    "here they begin at multiples of `stride` only": _shifted_inward,
+    "that is the sum of the patch; its mean was asked for": _sum,
+    "that is the smallest patch mean; the strangest place has the largest": _smallest,
+    "your patches begin at every pixel; they begin every `stride` pixels": _at_every_pixel,
+}
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #74165a52
+# Another number, whatever the place
+
+def _mean(m, size, stride): return m.mean()
+def _largest_pixel(m, size, stride): return m.max()
+def _mean_of_means(m, size, stride): return _patches(m, size, stride).mean()
+
+def _largest_median(m, size, stride):
+    ys, xs = (range(0, side - size + 1, stride) for side in m.shape)
+    return max(np.median(m[y:y + size, x:x + size]) for y in ys for x in xs)
+
+_WRONG_NUMBERS = {
+    "that is the mean of the whole map: a small anomaly drowns in it; "
+    "take the mean of each patch, then the largest": _mean,
+    "that is the largest pixel: one noisy pixel would decide; "
+    "take the mean of each patch first": _largest_pixel,
+    "that is the mean of all patch means; "
+    "a frame's score is the largest of them": _mean_of_means,
+    "that is the largest median of a patch; the mean was asked for": _largest_median,
+}
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #c55228f8
 @exercise("the largest of the means, and where it lies: x is the column, y the row")
 def check_1_5(patch_score):
-    def right(m, size, stride): return _best(_patches(m, size, stride), stride)
-    def moved(dx, dy): return lambda m, size, stride: (lambda s, x, y: (s, x + dx(size), y + dy(size)))(*right(m, size, stride))
-    mistakes = {
-        "the number is right, but x and y are swapped: the first index of a map is the row, y": lambda *case: (lambda s, x, y: (s, y, x))(*right(*case)),
-        "x and y count patches; in pixels they are `stride` times as much": lambda *case: _best(_patches(*case), 1),
-        "x and y are the patch's middle; its upper left corner was asked for": moved(lambda s: s // 2, lambda s: s // 2),
-        "x and y are the patch's lower right corner; the upper left one was asked for": moved(lambda s: s, lambda s: s),
-        "you leave out the last row and column of patches: a patch begins at h - size, too": lambda m, s, d: _best(_patches(m, s, d)[:len(range(0, m.shape[0] - s, d)), :len(range(0, m.shape[1] - s, d))], d),
-        "your patches lie side by side; they begin every `stride` pixels, so they overlap": lambda m, s, d: _best(_patches(m, s, s), s),
-        "some of your patches reach over the edge and are smaller than size x size: a narrow line there wins": lambda m, s, d: _best(_cut(m, s, d), d),
-        "you shift the last patches inward, as the package does; here they begin at multiples of `stride` only": _shifted,
-        "that is the sum of the patch; its mean was asked for": lambda *case: (right(*case)[0] * case[1]**2, *right(*case)[1:]),
-        "that is the smallest patch mean; the strangest place has the largest": lambda m, s, d: (lambda v, x, y: (-v, x, y))(*_best(-_patches(m, s, d), d)),
-        "your patches begin at every pixel; they begin every `stride` pixels": lambda m, s, d: _best(_patches(m, s, 1), 1),
-    }
-    numbers = {
-        "that is the mean of the whole map: a small anomaly drowns in it; take the mean of each patch, then the largest": lambda m, s, d: m.mean(),
-        "that is the largest pixel: one noisy pixel would decide; take the mean of each patch first": lambda m, s, d: m.max(),
-        "that is the mean of all patch means; a frame's score is the largest of them": lambda m, s, d: _patches(m, s, d).mean(),
-        "that is the largest median of a patch; the mean was asked for": lambda m, s, d: max(np.median(m[y:y + s, x:x + s]) for y in range(0, m.shape[0] - s + 1, d) for x in range(0, m.shape[1] - s + 1, d)),
-    }
+    def answer(*case): return np.ravel(np.array(patch_score(*case), float))
+    def describe(got, want, m, size, stride):
+        return (f"for a map {m.shape} with patches of {size} every {stride} pixels "
+                f"you get {got[0]:.4f} at x {got[1]:.0f}, y {got[2]:.0f}; "
+                f"it is {want[0]:.4f} at x {want[1]}, y {want[2]}")
     cases = _maps()
-    def three(*case):
-        answer = np.ravel(np.array(patch_score(*case), float))
-        return tuple(answer) if len(answer) == 3 else answer
-    got = [three(*copy.deepcopy(case)) for case in cases]
-    for sentence, number in numbers.items():
-        if all(np.isclose(np.ravel(g)[0], number(*case)) for g, case in zip(got, cases)): raise Wrong(sentence)
-    if any(len(g) != 3 for g in got): raise Wrong(f"three numbers are asked for, the score, x and y; you give {len(got[0])}")
-    def describe(g, w, m, size, stride): return f"for a map {m.shape} with patches of {size} every {stride} pixels you get {g[0]:.4f} at x {g[1]:.0f}, y {g[2]:.0f}; it is {w[0]:.4f} at x {w[1]}, y {w[2]}"
-    compare(three, right, mistakes, cases, describe)
+    got = [answer(*copy.deepcopy(case)) for case in cases]
+    for sentence, number in _WRONG_NUMBERS.items():
+        wrong = [number(*case) for case in cases]
+        if np.allclose([numbers[0] for numbers in got], wrong):
+            raise Wrong(sentence)
+    if any(len(numbers) != 3 for numbers in got):
+        raise Wrong("three numbers are asked for, the score, x and y; "
+                    f"you give {len(got[0])}")
+    compare(answer, _largest_patch, _WRONG_PATCHES, cases, describe)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #2a67c2ed
-@exercise("a difference of frames sees change, a reconstruction sees looks; what lies still does not change")
+@exercise("a difference of frames sees change, a reconstruction sees looks; "
+          "what lies still does not change")
 def check_1_6(letter):
-    wrong = dict(a="the difference does not know what is strange: it compares a frame with the one before, and a bag at rest is in both",
-                 c="it is the other way round: the model learns nothing at test time, so it cannot get used to anything; and what rests is the same in both frames of a difference")
+    wrong = dict(
+        a="the difference does not know what is strange: "
+          "it compares a frame with the one before, and a bag at rest is in both",
+        c="it is the other way round: the model learns nothing at test time, "
+          "so it cannot get used to anything; "
+          "and what rests is the same in both frames of a difference")
     choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #12d0e54d
-ROUNDINGS = (lambda box: np.rint(box), lambda box: np.floor(box), lambda box: np.array([*np.floor(box[:2]), *np.ceil(box[2:])]))     # to whole pixels: nearest, down, outward
+def _outward(box): return np.r_[np.floor(box[:2]), np.ceil(box[2:])]
+ROUNDINGS = (np.rint, np.floor, _outward)                          # a box to whole pixels
 
-def _box_error(scene, maps, name, kind, frames, unit, rounding=ROUNDINGS[0]):
+def _where(scene):
+    "Each kind's clip, first and last frame."
+    return {kind: (name, first, last)
+            for name, kinds in scene.kinds.items() for kind, first, last in kinds}
+
+def _box_error(scene, maps, name, kind, frames, unit, rounding=np.rint):
     "Mean error in the boxes of a kind; `unit` is a pixel of the source in pixels of the map."
-    rows = scene.objects[(scene.objects["clip"] == name) & (scene.objects["kind"] == kind) & scene.objects["frame"].isin(frames)]
+    rows = scene.objects[(scene.objects["clip"] == name) & (scene.objects["kind"] == kind)]
+    rows = rows[rows["frame"].isin(frames)]
     means = []
     for t, *box in rows[["frame", "x1", "y1", "x2", "y2"]].itertuples(index=False):
         x1, y1, x2, y2 = rounding(np.array(box) * unit).astype(int)
-        if (part := maps[name][t][y1:y2, x1:x2]).size: means.append(part.mean())
+        pixels = maps[name][t][y1:y2, x1:x2]
+        if pixels.size: means.append(pixels.mean())
     return np.mean(means) if means else 0.
 
+# %% ../../nbs/course/solutions/01_seeing.ipynb #871ec353
+def _shares(kinds, scene, detector, maps):
+    "For each kind the share above the threshold; and three shares that one may take for it."
+    rows = []
+    for name, first, last in kinds.values():
+        score = frame_scores(maps[name])
+        labelled = scene.labels[name] == 1
+        raw = score > detector.threshold
+        above = smooth(score) > detector.threshold
+        rows.append([above[labelled].mean(), raw[labelled].mean(),
+                     above.mean(), above[first:last].mean()])
+    return np.array(rows).T
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #c5b41f3b
+def _check_shares(found, right, raw, all_frames, no_last):
+    "Raise `Wrong` unless the shares are right."
+    mistakes = {
+        "your shares are those of the raw scores; take the smoothed ones": raw,
+        "your shares are of all frames of a clip; take the frames with label 1 only, "
+        "for quiet normal frames should be below the threshold": all_frames,
+        "you count the frames below the threshold: "
+        "that is the share that was missed, not found": 1 - right,
+        "your shares are in percent; give them as numbers from 0 to 1": 100 * right,
+        "you leave out each anomaly's last frame: "
+        "in scene.kinds both ends are anomalous": no_last,
+    }
+    def given(shares): return (abs(np.array(list(found.values())) - shares) < .003).all()
+    if given(right): return
+    for sentence, shares in mistakes.items():
+        if given(shares):
+            raise Wrong(sentence)
+    kind, share, want = max(zip(found, found.values(), right), key=lambda row: abs(row[1] - row[2]))
+    raise Wrong(f"of the frames with a {kind} you find {share:.3f} "
+                f"above the threshold; it is {want:.3f}")
+
+# %% ../../nbs/course/solutions/01_seeing.ipynb #e8450c13
+def _check_box_error(key, value, kind, where, scene, maps):
+    "Raise `Wrong` unless the value is the mean error in the boxes of a kind."
+    name, first, last = where
+    times = range(first, last + 1)
+    height = maps[name].shape[1]
+    unit = height / scene.test[0].height
+    def near(want, tolerance=.02): return abs(value - want) < tolerance * want
+    def boxes(times, unit, tolerance=.003):
+        errors = [_box_error(scene, maps, name, kind, times, unit, r) for r in ROUNDINGS]
+        return any(near(error, tolerance) for error in errors)
+    if boxes(times, unit): return
+    if boxes(range(len(maps[name])), unit):
+        raise Wrong(f"{key} is over all frames of the clip; "
+                    "take the frames in which the anomaly is there")
+    if boxes(times, 1, .02):
+        raise Wrong(f"{key}: your boxes are in pixels of the source (240 high), "
+                    f"and the map is {height} high: scale them")
+    if near(maps[name][first:last + 1].mean()):
+        raise Wrong(f"{key} is the mean over whole maps; take the pixels inside the boxes")
+    if near(frame_scores(maps[name])[first:last + 1].mean()):
+        raise Wrong(f"{key} is a frame score, which comes from the strangest patch anywhere; "
+                    "take the pixels inside the boxes")
+    raise Wrong(f"{key}: you have {value:.4f}, "
+                f"and it is about {_box_error(scene, maps, name, kind, times, unit):.4f}; "
+                "is it the right clip, and is x the column?")
+
 # %% ../../nbs/course/solutions/01_seeing.ipynb #a069995b
-@exercise("by the error, the missed one is one walker among others: what is strange about it is not how it looks")
+@exercise("by the error, the missed one is one walker among others: "
+          "what is strange about it is not how it looks")
 def check_1_7(finding, scene, detector, maps):
-    if missing := {"found", "missed", "inside", "walkers"} - set(finding): raise Wrong(f"the dict lacks {', '.join(sorted(missing))}")
-    where = {kind: (name, first, last) for name, kinds in scene.kinds.items() for kind, first, last in kinds}
-    if set(finding["found"]) != set(where): raise Wrong(f"found must have a share for each kind: {', '.join(where)}")
-    raw = {name: frame_scores(maps[name]) for name, *_ in where.values()}
-    def shares(score, rows): return {kind: np.mean((score(raw[name]) > detector.threshold)[rows(name, first, last)]) for kind, (name, first, last) in where.items()}
-    def label(name, first, last): return scene.labels[name] == 1
-    def given(want): return all(abs(finding["found"][kind] - want[kind]) < .003 for kind in want)
-    truth = shares(smooth, label)
-    if not given(truth):
-        if given(shares(lambda s: s, label)): raise Wrong("your shares are those of the raw scores; take the smoothed ones")
-        if given(shares(smooth, lambda name, *_: slice(None))): raise Wrong("your shares are of all frames of a clip; take the frames with label 1 only, for quiet normal frames should be below the threshold")
-        if given({k: 1 - v for k, v in truth.items()}): raise Wrong("you count the frames below the threshold: that is the share that was missed, not found")
-        if given({k: 100 * v for k, v in truth.items()}): raise Wrong("your shares are in percent; give them as numbers from 0 to 1")
-        if given(shares(smooth, lambda name, first, last: slice(first, last))): raise Wrong("you leave out each anomaly's last frame: in scene.kinds both ends are anomalous")
-        kind = max(truth, key=lambda k: abs(finding["found"][k] - truth[k]))
-        raise Wrong(f"of the frames with a {kind} you find {finding['found'][kind]:.3f} above the threshold; it is {truth[kind]:.3f}")
-    lowest = min(truth, key=truth.get)
-    if finding["missed"] != lowest: raise Wrong(f"{finding['missed']!r} is not the one: look for the smallest share in found")
-    name, first, last = where[lowest]
-    unit, times = maps[name].shape[1] / scene.test[0].height, range(first, last + 1)
+    missing = {"found", "missed", "inside", "walkers"} - set(finding)
+    if missing:
+        raise Wrong(f"the dict lacks {', '.join(sorted(missing))}")
+    kinds = _where(scene)
+    if set(finding["found"]) != set(kinds):
+        raise Wrong(f"found must have a share for each kind: {', '.join(kinds)}")
+    found = {kind: finding["found"][kind] for kind in kinds}
+    truth, *others = _shares(kinds, scene, detector, maps)
+    _check_shares(found, truth, *others)
+    lowest = list(kinds)[truth.argmin()]
+    if finding["missed"] != lowest:
+        raise Wrong(f"{finding['missed']!r} is not the one: "
+                    "look for the smallest share in found")
     for key, kind in (("inside", lowest), ("walkers", "walker")):
-        if not np.isfinite(finding[key]): raise Wrong(f"{key} is not a number: some of your boxes hold no pixel. Boxes are in pixels of the source (240 high), the map is {maps[name].shape[1]} high")
-        def near(want, tolerance): return abs(finding[key] - want) < tolerance * want
-        def boxes(times, unit, tolerance): return any(near(_box_error(scene, maps, name, kind, times, unit, r), tolerance) for r in ROUNDINGS)
-        if boxes(times, unit, 3e-3): continue
-        if boxes(range(len(maps[name])), unit, 3e-3): raise Wrong(f"{key} is over all frames of the clip; take the frames in which the anomaly is there")
-        if boxes(times, 1, .02): raise Wrong(f"{key}: your boxes are in pixels of the source (240 high), and the map is {maps[name].shape[1]} high: scale them")
-        if near(maps[name][first:last + 1].mean(), .02): raise Wrong(f"{key} is the mean over whole maps; take the pixels inside the boxes")
-        if near(np.mean(raw[name][first:last + 1]), .02): raise Wrong(f"{key} is a frame score, which comes from the strangest patch anywhere; take the pixels inside the boxes")
-        raise Wrong(f"{key}: you have {finding[key]:.4f}, and it is about {_box_error(scene, maps, name, kind, times, unit):.4f}; is it the right clip, and is x the column?")
+        if not np.isfinite(finding[key]):
+            raise Wrong(f"{key} is not a number: some of your boxes hold no pixel. "
+                        "Boxes are in pixels of the source (240 high), "
+                        f"the map is {detector.size[0]} high")
+        _check_box_error(key, finding[key], kind, kinds[lowest], scene, maps)

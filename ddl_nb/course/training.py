@@ -12,170 +12,354 @@ from scipy.stats import t as student_t
 from ..exercises import Wrong, choose, compare, exercise
 
 # %% ../../nbs/course/solutions/05_training.ipynb #fd9d048d
-def _targets(n, window): return sum(t - window // 2 >= 0 and t + window // 2 < n for t in range(n))     # counted one by one
+def _targets(n, window):
+    "Targets of n frames, counted one by one."
+    return sum(t - window // 2 >= 0 and t + window // 2 < n for t in range(n))
 
+def _of_clips(lengths, window): return sum(_targets(n, window) for n in lengths)
+def _of_step(batch, stretch, window): return batch * _targets(stretch, window)
+
+def _steps(epoch=_of_clips, step=_of_step, rounded=round):
+    "The number of steps, given what an epoch and what a step holds."
+    def number(lengths, epochs, batch, stretch, window):
+        return rounded(epochs * epoch(lengths, window) / step(batch, stretch, window))
+    return number
+
+# typical mistakes in what an epoch or a step holds
+def _frames(lengths, window):                 return sum(lengths)
+def _across_clips(lengths, window):           return _targets(sum(lengths), window)
+def _frames_of_step(batch, stretch, window):  return batch * stretch
+def _without_batch(batch, stretch, window):   return _targets(stretch, window)
+def _one_epoch(lengths, epochs, *rest):       return _steps()(lengths, 1, *rest)
+
+# %% ../../nbs/course/solutions/05_training.ipynb #36e42dfd
+_MISTAKES_5_1 = {
+    "an epoch counts targets, not frames: "
+    "a clip of n frames has n - T + 1 of them": _steps(_frames),
+    "a stretch of 8 frames has 8 targets only for T = 1: "
+    "its first and last frames have no whole window in it": _steps(step=_frames_of_step),
+    "you count frames throughout; both the footage and the stretches "
+    "are counted in targets, n - T + 1 each": _steps(_frames, _frames_of_step),
+    "a step takes `batch` stretches at once; you count one": _steps(step=_without_batch),
+    "that is the number of steps of one epoch": _one_epoch,
+    "n - T + 1 holds for each clip: "
+    "no window reaches from one clip into the next": _steps(_across_clips),
+    "you round down; 17.9 steps are 18": _steps(rounded=np.floor),
+    "you round up; 17.1 steps are 17": _steps(rounded=np.ceil),
+}
+
+# %% ../../nbs/course/solutions/05_training.ipynb #e9d44da4
 @exercise("an epoch counts targets, and so does a step")
 def check_5_1(number_of_steps):
-    def steps(count, per_step): return lambda lengths, epochs, batch, stretch, window: round(epochs * count(lengths, window) / per_step(batch, stretch, window))
-    def targets(lengths, window): return sum(_targets(n, window) for n in lengths)
-    def frames(lengths, window): return sum(lengths)
-    def a_step(batch, stretch, window): return batch * _targets(stretch, window)
-    mistakes = {
-        "an epoch counts targets, not frames: a clip of n frames has n - T + 1 of them": steps(frames, a_step),
-        "a stretch of 8 frames has 8 targets only for T = 1: its first and last frames have no whole window in it": steps(targets, lambda b, s, w: b * s),
-        "you count frames throughout; both the footage and the stretches are counted in targets, n - T + 1 each": steps(frames, lambda b, s, w: b * s),
-        "a step takes `batch` stretches at once; you count one": steps(targets, lambda b, s, w: _targets(s, w)),
-        "that is the number of steps of one epoch": lambda lengths, epochs, *rest: steps(targets, a_step)(lengths, 1, *rest),
-        "n - T + 1 holds for each clip: no window reaches from one clip into the next": steps(lambda lengths, w: _targets(sum(lengths), w), a_step),
-        "you round down; 17.9 steps are 18": lambda l, e, b, s, w: int(e * targets(l, w) // a_step(b, s, w)),
-        "you round up; 17.1 steps are 17": lambda l, e, b, s, w: -int(-e * targets(l, w) // a_step(b, s, w)),
-    }
-    compare(number_of_steps, steps(targets, a_step), mistakes, [([120, 48, 97], 3, 2, 8, 3), ([60, 60], 2.5, 3, 10, 5), ([31, 11], 4, 1, 6, 3), ([50, 45, 33], 2, 2, 7, 3)])
+    cases = [([120, 48, 97], 3, 2, 8, 3), ([60, 60], 2.5, 3, 10, 5),
+             ([31, 11], 4, 1, 6, 3), ([50, 45, 33], 2, 2, 7, 3)]
+    compare(number_of_steps, _steps(), _MISTAKES_5_1, cases)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #a50d1020
 def _torch_cycle(step, peak, last, top):
     "PyTorch's own schedule, gone through step by step."
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, top, total_steps=last + 1, pct_start=(peak + 1) / (last + 1))
-    for _ in range(step): optimizer.step(); schedule.step()
+    steps, rising = last + 1, (peak + 1) / (last + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, top, steps, pct_start=rising)
+    for _ in range(step):
+        optimizer.step()
+        schedule.step()
     return optimizer.param_groups[0]["lr"]
 
-def _half_cosines(first, lowest): 
+def _half_cosine(a, b, p): return b + (a - b) / 2 * (1 + np.cos(np.pi * p))
+
+def _half_cosines(first, lowest):
+    "From `first` up to 1 and down to `lowest`, all times `top`."
     def rate(step, peak, last, top):
-        a, b, p = (first * top, top, step / peak) if step <= peak else (top, lowest * top, (step - peak) / (last - peak))
-        return b + (a - b) / 2 * (1 + np.cos(np.pi * p))
+        if step <= peak: return top * _half_cosine(first, 1, step / peak)
+        return top * _half_cosine(1, lowest, (step - peak) / (last - peak))
     return rate
 
+def _straight(step, peak, last, top):
+    return np.interp(step, [0, peak, last], [top / 25, top, top / 25e4])
+
+def _falling(step, peak, last, top):
+    late = peak + step * (last - peak) / last
+    return _half_cosines(1 / 25, 1 / 25e4)(late, peak, last, top)
+
+# %% ../../nbs/course/solutions/05_training.ipynb #8c4ad171
+_MISTAKES_5_2 = {
+    "your rate is straight between its three corners; "
+    "half a cosine starts and ends flat": _straight,
+    "your cycle begins at 0: the first step would do nothing; "
+    "it begins at top / 25": _half_cosines(0, 1 / 25e4),
+    "your cycle ends at 0; "
+    "it ends at a ten-thousandth of where it began": _half_cosines(1 / 25, 0),
+    "your cycle ends at top / 10,000; "
+    "it ends at a ten-thousandth of where it began, top / 25": _half_cosines(1 / 25, 1e-4),
+    "your cycle ends where it began, at top / 25: "
+    "too restless an end": _half_cosines(1 / 25, 1 / 25),
+    "your rate falls all the way: before the peak it must rise to `top`": _falling,
+}
+
+# %% ../../nbs/course/solutions/05_training.ipynb #76c6d426
 @exercise("up along half a cosine, down along another")
 def check_5_2(one_cycle):
-    mistakes = {
-        "your rate is straight between its three corners; half a cosine starts and ends flat": lambda s, peak, last, top: np.interp(s, [0, peak, last], [top / 25, top, top / 25e4]),
-        "your cycle begins at 0: the first step would do nothing; it begins at top / 25": _half_cosines(0, 1 / 25e4),
-        "your cycle ends at 0; it ends at a ten-thousandth of where it began": _half_cosines(1 / 25, 0),
-        "your cycle ends at top / 10,000; it ends at a ten-thousandth of where it began, top / 25": _half_cosines(1 / 25, 1e-4),
-        "your cycle ends where it began, at top / 25: too restless an end": _half_cosines(1 / 25, 1 / 25),
-        "your rate falls all the way: before the peak it must rise to `top`": lambda s, peak, last, top: _half_cosines(1 / 25, 1 / 25e4)(peak + s * (last - peak) / last, peak, last, top),
-    }
-    compare(one_cycle, _torch_cycle, mistakes, [(s, peak, last, top) for peak, last, top in ((6, 20, 2.), (10, 24, 5.)) for s in range(0, last + 1, 2)])
+    cycles = (6, 20, 2.), (10, 24, 5.)
+    cases = [(step, peak, last, top) for peak, last, top in cycles
+             for step in range(0, last + 1, 2)]
+    compare(one_cycle, _torch_cycle, _MISTAKES_5_2, cases)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #d5bed32d
-@exercise("Adam divides a gradient by its own usual size, so a factor in front of it cancels")
+@exercise("Adam divides a gradient by its own usual size, "
+          "so a factor in front of it cancels")
 def check_5_3(letter):
-    wrong = dict(a="plain gradient descent would slow down a hundred times; but Adam divides each gradient by the root of its own mean square, and a factor in front of it cancels there",
-                 c="lambda is still positive, so the gradient has the sign that it had: nothing turns round; only its size has changed, and what does Adam do with a size?")
+    wrong = dict(
+        a="plain gradient descent would slow down a hundred times; "
+          "but Adam divides each gradient by the root of its own mean square, "
+          "and a factor in front of it cancels there",
+        c="lambda is still positive, so the gradient has the sign that it had: "
+          "nothing turns round; only its size has changed, "
+          "and what does Adam do with a size?")
     choose(letter, "b", wrong)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #8206f7be
+def _loss_of_mean(chosen):
+    "The loss of the mean of those weights that `chosen` chooses."
+    def loss_of_kept(weights, share, loss):
+        some = chosen(weights, share)
+        return loss(sum(some) / len(some))
+    return loss_of_kept
+
+def _kept(weights, share):
+    after = (1 - share) * len(weights) + 1e-9
+    return [w for step, w in enumerate(weights, 1) if step > after]
+
+def _count(weights, share): return len(_kept(weights, share))
+
+# typical mistakes in the choice
+def _last(weights, share):          return weights[-1:]
+def _all(weights, share):           return weights
+def _first(weights, share):         return weights[:_count(weights, share)]
+def _one_too_many(weights, share):  return weights[-_count(weights, share) - 1:]
+def _without_last(weights, share):  return weights[-_count(weights, share) - 1:-1]
+def _after_share(weights, share):   return weights[round(share * len(weights)):]
+
+def _mean_of_losses(weights, share, loss):
+    losses = [loss(w) for w in _kept(weights, share)]
+    return sum(losses) / len(losses)
+
+# %% ../../nbs/course/solutions/05_training.ipynb #16733fae
+_MISTAKES_5_4 = {
+    "that is the mean of the losses of many models; kept is one model, "
+    "whose weights are the mean, and in a dish its loss is lower": _mean_of_losses,
+    "that is the last model's loss: nothing is averaged": _loss_of_mean(_last),
+    "you average all steps; the first ones have not learnt anything yet, "
+    "only the last share counts": _loss_of_mean(_all),
+    "you average the first steps of the run, not its last": _loss_of_mean(_first),
+    "one step too many: "
+    "of 10 steps, the last 30 % are 8, 9 and 10": _loss_of_mean(_one_too_many),
+    "you average the last share of the steps "
+    "without the very last": _loss_of_mean(_without_last),
+    "share is what is averaged, at the end; "
+    "you average the steps after share * steps": _loss_of_mean(_after_share),
+}
+
+# %% ../../nbs/course/solutions/05_training.ipynb #b6d4b6fd
 @exercise("one model is kept, that of the averaged weights")
 def check_5_4(loss_of_kept):
     def dish(w): return float(np.sum((w - 1)**2) + np.abs(w).sum())
     def slope(w): return float(np.exp(w).sum() + w[0]**4)
+    def said(got, want, w, share, loss):
+        return (f"for {len(w)} steps of a model with {w.shape[1]} weights "
+                f"and a share of {share} you get {float(got):.4f}; it is {want:.4f}")
     g = np.random.default_rng(54)
-    cases = [(g.normal(size=(10, 2)), .3, dish), (g.normal(size=(20, 3)), .2, slope), (g.normal(size=(8, 1)), .5, dish)]
-    def kept(weights, share): return [w for step, w in enumerate(weights, 1) if step > (1 - share) * len(weights) + 1e-9]
-    def mean(chosen): return sum(chosen) / len(chosen)
-    mistakes = {
-        "that is the mean of the losses of many models; kept is one model, whose weights are the mean, and in a dish its loss is lower": lambda w, s, loss: mean([loss(v) for v in kept(w, s)]),
-        "that is the last model's loss: nothing is averaged": lambda w, s, loss: loss(w[-1]),
-        "you average all steps; the first ones have not learnt anything yet, only the last share counts": lambda w, s, loss: loss(mean(list(w))),
-        "you average the first steps of the run, not its last": lambda w, s, loss: loss(mean(list(w[:len(kept(w, s))]))),
-        "one step too many: of 10 steps, the last 30 % are 8, 9 and 10": lambda w, s, loss: loss(mean(list(w[-len(kept(w, s)) - 1:]))),
-        "you average the last share of the steps without the very last": lambda w, s, loss: loss(mean(list(w[-len(kept(w, s)) - 1:-1]))),
-        "share is what is averaged, at the end; you average the steps after share * steps": lambda w, s, loss: loss(mean(list(w[round(s * len(w)):]))),
-    }
-    compare(loss_of_kept, lambda w, s, loss: loss(mean(kept(w, s))), mistakes, cases, lambda got, want, w, s, _: f"for {len(w)} steps of a model with {w.shape[1]} weights and a share of {s} you get {float(got):.4f}; it is {want:.4f}")
+    cases = [(g.normal(size=(10, 2)), .3, dish), (g.normal(size=(20, 3)), .2, slope),
+             (g.normal(size=(8, 1)), .5, dish)]
+    compare(loss_of_kept, _loss_of_mean(_kept), _MISTAKES_5_4, cases, said)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #c93d2289
 def _running(start=(0., 1.), ddof=1, swap=False):
+    "The running mean and variance; the options are typical mistakes."
     def run(batches, momentum):
         mean, var = start
         m = 1 - momentum if swap else momentum
-        for x in batches: mean, var = (1 - m) * mean + m * np.mean(x), (1 - m) * var + m * np.var(x, ddof=ddof)
+        for x in batches:
+            mean = (1 - m) * mean + m * np.mean(x)
+            var = (1 - m) * var + m * np.var(x, ddof=ddof)
         return mean, var
     return run
 
+def _statistics(x): return np.mean(x), np.var(x, ddof=1)
+
+# typical mistakes
+def _plain_mean(batches, momentum):
+    return np.mean([_statistics(x) for x in batches], axis=0)
+def _last_batch(batches, momentum):
+    return _statistics(batches[-1])
+def _from_first_batch(batches, momentum):
+    return _running(_statistics(batches[0]))(batches[1:], momentum)
+def _deviation(batches, momentum):
+    mean, var = _running()(batches, momentum)
+    return mean, var**.5
+def _variance_first(batches, momentum):
+    mean, var = _running()(batches, momentum)
+    return var, mean
+
+# %% ../../nbs/course/solutions/05_training.ipynb #3040b4be
+_MISTAKES_5_5 = {
+    "you keep a tenth of the old and take nine tenths of the new; "
+    "it is the other way round": _running(swap=True),
+    "the variance that is kept divides by n - 1; "
+    "yours divides by n (`ddof=1` in NumPy)": _running(ddof=0),
+    "the running variance starts at 1, not at 0": _running((0., 0.)),
+    "that is the plain mean over the batches: it never forgets, "
+    "and the first batch counts as much as the last": _plain_mean,
+    "those are the last batch's statistics: nothing runs": _last_batch,
+    "you start from the first batch's own statistics; PyTorch starts from 0 and 1, "
+    "and they still count for (1 - m)^k after k batches": _from_first_batch,
+    "you return the standard deviation; what is kept is the variance": _deviation,
+    "mean and variance are swapped": _variance_first,
+}
+
+# %% ../../nbs/course/solutions/05_training.ipynb #0bcf3fb4
+def _torch_running(batches, momentum):
+    norm = torch.nn.BatchNorm1d(1, momentum=momentum).double()
+    for x in batches: norm(torch.as_tensor(x)[:, None])
+    return norm.running_mean.item(), norm.running_var.item()
+
 @exercise("each batch moves the statistics by a tenth of the way to its own")
 def check_5_5(running):
-    def torch_says(batches, momentum):
-        norm = torch.nn.BatchNorm1d(1, momentum=momentum).double()
-        for x in batches: norm(torch.as_tensor(x)[:, None])
-        return norm.running_mean.item(), norm.running_var.item()
+    def said(got, want, batches, m):
+        return (f"after {len(batches)} batches of {len(batches[0])} values "
+                f"and with momentum {m} you get {np.round(got, 4).tolist()}; "
+                f"PyTorch keeps {np.round(want, 4).tolist()}")
     g = np.random.default_rng(55)
-    cases = [([g.normal(2, 3, 6) for _ in range(5)], .1), ([g.normal(-1, 1, 4) for _ in range(3)], .3)]
-    mistakes = {
-        "you keep a tenth of the old and take nine tenths of the new; it is the other way round": _running(swap=True),
-        "the variance that is kept divides by n - 1; yours divides by n (`ddof=1` in NumPy)": _running(ddof=0),
-        "the running variance starts at 1, not at 0": _running((0., 0.)),
-        "that is the plain mean over the batches: it never forgets, and the first batch counts as much as the last": lambda batches, m: (np.mean(batches), np.mean([np.var(x, ddof=1) for x in batches])),
-        "those are the last batch's statistics: nothing runs": lambda batches, m: (np.mean(batches[-1]), np.var(batches[-1], ddof=1)),
-        "you start from the first batch's own statistics; PyTorch starts from 0 and 1, and they still count for (1 - m)^k after k batches": lambda b, m: _running((np.mean(b[0]), np.var(b[0], ddof=1)))(b[1:], m),
-        "you return the standard deviation; what is kept is the variance": lambda b, m: (lambda mean, var: (mean, var**.5))(*_running()(b, m)),
-        "mean and variance are swapped": lambda b, m: _running()(b, m)[::-1],
-    }
-    compare(running, torch_says, mistakes, cases, lambda got, want, batches, m: f"after {len(batches)} batches of {len(batches[0])} values and with momentum {m} you get {np.round(got, 4).tolist()}; PyTorch keeps {np.round(want, 4).tolist()}")
+    cases = [([g.normal(2, 3, 6) for _ in range(5)], .1),
+             ([g.normal(-1, 1, 4) for _ in range(3)], .3)]
+    compare(running, _torch_running, _MISTAKES_5_5, cases, said)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #4d650eb5
-_LOOKS = dict(a="a healthy run's losses fall fast and then level off, and its weight moves in small steps away from both edges",
-              b="with a rate much too high for the network the reconstruction loss jumps up and stays there, worse than at the start",
-              c="with a rate much too low nothing moves: all three curves are flat lines where they began",
-              d="with the weight at its edge the reconstruction loss can look fine, while sigma has gone nearly to 1 early on and stays")
-_SHOWS = dict(A="curve A's reconstruction loss ends above where it began", B="curve B's reconstruction loss falls, but look at its anomaly weight",
-              C="curve C's losses fall and level off, and its weight has left 0.5 by a little", D="curve D goes nowhere, in all three panels")
+_LOOKS = dict(
+    a="a healthy run's losses fall fast and then level off, "
+      "and its weight moves in small steps away from both edges",
+    b="with a rate much too high for the network the reconstruction loss jumps up "
+      "and stays there, worse than at the start",
+    c="with a rate much too low nothing moves: "
+      "all three curves are flat lines where they began",
+    d="with the weight at its edge the reconstruction loss can look fine, "
+      "while sigma has gone nearly to 1 early on and stays")
+_SHOWS = dict(
+    A="curve A's reconstruction loss ends above where it began",
+    B="curve B's reconstruction loss falls, but look at its anomaly weight",
+    C="curve C's losses fall and level off, and its weight has left 0.5 by a little",
+    D="curve D goes nowhere, in all three panels")
 
-@exercise("the anomaly weight must be looked at by itself: the loss of a run does not show that it has gone")
+# %% ../../nbs/course/solutions/05_training.ipynb #b503bf0b
+@exercise("the anomaly weight must be looked at by itself: "
+          "the loss of a run does not show that it has gone")
 def check_5_6(diagnosis):
-    if set(diagnosis) != set("ABCD"): raise Wrong("give one letter for each of the four curves A, B, C and D")
+    if set(diagnosis) != set("ABCD"):
+        raise Wrong("give one letter for each of the four curves A, B, C and D")
     for k, truth in dict(A="b", B="d", C="a", D="c").items():
-        if diagnosis[k] is ...: raise Wrong(f"curve {k} has no letter yet")
+        if diagnosis[k] is ...:
+            raise Wrong(f"curve {k} has no letter yet")
         letter = str(diagnosis[k]).strip().lower()
-        if letter not in _LOOKS: raise Wrong(f"curve {k}: the answer is one of the letters a, b, c, d")
-        if letter != truth: raise Wrong(f"curve {k} is not {letter}: {_LOOKS[letter]}; {_SHOWS[k]}")
+        if letter not in _LOOKS:
+            raise Wrong(f"curve {k}: the answer is one of the letters a, b, c, d")
+        if letter != truth:
+            raise Wrong(f"curve {k} is not {letter}: {_LOOKS[letter]}; {_SHOWS[k]}")
 
 # %% ../../nbs/course/solutions/05_training.ipynb #b84adcfb
+def _student(share=.975, spent=1):
+    "The factor by n: a quantile of Student's t."
+    def factor(n): return student_t.ppf(share, n - spent)
+    return factor
+def _normal(n): return 1.96
+def _one(n):    return 1.
+
 def _interval(factor, ddof=1, root=True):
+    "Mean, low and high; the options are typical mistakes."
     def interval(values):
-        n = len(values)
-        half = factor(n) * np.std(values, ddof=ddof) / (np.sqrt(n) if root else 1)
-        return np.mean(values) - 0, np.mean(values) - half, np.mean(values) + half
+        n, mean = len(values), np.mean(values)
+        error = np.std(values, ddof=ddof) / (np.sqrt(n) if root else 1)
+        return mean, mean - factor(n) * error, mean + factor(n) * error
     return interval
 
+# from a printed table: two-sided 95 %, n - 1 degrees of freedom
+_TABLE = {2: 12.7062, 3: 4.302653, 6: 2.570582}
+def _by_hand(values):
+    n = len(values)
+    mean = sum(values) / n
+    error = (sum((v - mean)**2 for v in values) / (n - 1) / n)**.5
+    return mean, mean - _TABLE[n] * error, mean + _TABLE[n] * error
+
+# %% ../../nbs/course/solutions/05_training.ipynb #05f2bcb9
+_MISTAKES_5_7 = {
+    "1.96 is for many values; with few, the standard deviation itself is uncertain, "
+    "and t is larger (12.7 for two values)": _interval(_normal),
+    "your interval is for a single run, not for the mean of all: "
+    "divide the standard deviation by the root of n": _interval(_student(), root=False),
+    "that is 1.96 standard deviations: how single runs spread, and for many of them; "
+    "here it is the mean of a few": _interval(_normal, root=False),
+    "your standard deviation divides by n; from few values that is too small, "
+    "divide by n - 1 (`ddof=1`)": _interval(_student(), ddof=0),
+    "n values have n - 1 degrees of freedom, "
+    "for one was spent on the mean": _interval(_student(spent=0)),
+    "your quantile leaves out 5 % on either side: "
+    "that is an interval of 90 %": _interval(_student(.95)),
+    "that is one standard error either way, "
+    "which covers the truth in two of three cases or less": _interval(_one),
+    "that is one standard deviation either way: "
+    "how single runs spread, not how sure their mean is": _interval(_one, root=False),
+}
+
+# %% ../../nbs/course/solutions/05_training.ipynb #503c0ea0
 @exercise("few seeds, a wide interval: that is what few seeds are worth")
 def check_5_7(interval):
-    T = {2: 12.7062, 3: 4.302653, 6: 2.570582}                      # from a printed table: two-sided 95 %, n - 1 degrees of freedom
-    def by_hand(values):
-        n = len(values); mean = sum(values) / n
-        error = (sum((v - mean)**2 for v in values) / (n - 1) / n)**.5
-        return mean, mean - T[n] * error, mean + T[n] * error
-    def t(q=.975, off=1): return lambda n: student_t.ppf(q, n - off)
-    mistakes = {
-        "1.96 is for many values; with few, the standard deviation itself is uncertain, and t is larger (12.7 for two values)": _interval(lambda n: 1.96),
-        "your interval is for a single run, not for the mean of all: divide the standard deviation by the root of n": _interval(t(), root=False),
-        "that is 1.96 standard deviations: how single runs spread, and for many of them; here it is the mean of a few": _interval(lambda n: 1.96, root=False),
-        "your standard deviation divides by n; from few values that is too small, divide by n - 1 (`ddof=1`)": _interval(t(), ddof=0),
-        "n values have n - 1 degrees of freedom, for one was spent on the mean": _interval(t(off=0)),
-        "your quantile leaves out 5 % on either side: that is an interval of 90 %": _interval(t(.95)),
-        "that is one standard error either way, which covers the truth in two of three cases or less": _interval(lambda n: 1.),
-        "that is one standard deviation either way: how single runs spread, not how sure their mean is": _interval(lambda n: 1., root=False),
-    }
-    compare(interval, by_hand, mistakes, [([91., 93., 98.],), ([88., 90.5],), ([.1, .4, .2, .8, .3, .3],)])
+    cases = [([91., 93., 98.],), ([88., 90.5],), ([.1, .4, .2, .8, .3, .3],)]
+    compare(interval, _by_hand, _MISTAKES_5_7, cases)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #3bc5d619
+def _errors(results):
+    "Both lists of errors, if they can be compared at all."
+    default, mine = (np.asarray(results[k], float) for k in ("default", "mine"))
+    if default.ndim != 1 or default.shape != mine.shape:
+        raise Wrong("default and mine must be lists of the same length, "
+                    "a number for each seed")
+    if len(default) < 3:
+        raise Wrong(f"{len(default)} seeds are too few: take at least three")
+    both = np.concatenate([default, mine])
+    if not ((0 < both) & (both < .5)).all():
+        raise Wrong("a held-out error is a mean distance of pixels in [0, 1]: "
+                    "above 0, and a grey picture would reach less than 0.5")
+    if len(set(default)) < len(default) or len(set(mine)) < len(mine):
+        raise Wrong("two seeds gave exactly the same error: "
+                    "did you pass the seed to Settings?")
+    if np.array_equal(default, mine):
+        raise Wrong("default and mine are the same numbers: "
+                    "has your change arrived in Settings?")
+    return default, mine
+
+def _claim(low, high):
+    "What the interval of a difference in errors supports."
+    if high < 0: return "better"
+    if low > 0:  return "worse"
+    return "open"
+
+# %% ../../nbs/course/solutions/05_training.ipynb #3f94b7f1
 @exercise("the claim is what your own runs support")
 def check_5_8(results):
-    if missing := {"default", "mine", "claim"} - set(results): raise Wrong(f"the dict lacks {', '.join(sorted(missing))}")
-    a, b = (np.asarray(results[k], float) for k in ("default", "mine"))
-    if a.ndim != 1 or a.shape != b.shape: raise Wrong("default and mine must be lists of the same length, a number for each seed")
-    if len(a) < 3: raise Wrong(f"{len(a)} seeds are too few: take at least three")
-    if not ((0 < a) & (a < .5) & (0 < b) & (b < .5)).all(): raise Wrong("a held-out error is a mean distance of pixels in [0, 1]: above 0, and a grey picture would reach less than 0.5")
-    if len(set(a)) < len(a) or len(set(b)) < len(b): raise Wrong("two seeds gave exactly the same error: did you pass the seed to Settings?")
-    if np.array_equal(a, b): raise Wrong("default and mine are the same numbers: has your change arrived in Settings?")
-    d = b - a
-    half = student_t.ppf(.975, len(d) - 1) * d.std(ddof=1) / len(d)**.5
-    supported = "better" if d.mean() + half < 0 else "worse" if d.mean() - half > 0 else "open"
+    missing = sorted({"default", "mine", "claim"} - set(results))
+    if missing:
+        raise Wrong(f"the dict lacks {', '.join(missing)}")
+    default, mine = _errors(results)
+    mean, low, high = _interval(_student())(mine - default)
+    supported = _claim(low, high)
     claim = str(results["claim"]).strip().lower()
-    if claim not in ("better", "worse", "open"): raise Wrong('the claim is one of "better", "worse", "open"')
-    if claim != supported:
-        found = f"the paired difference mine - default is {d.mean():+.4f}, its 95 % interval [{d.mean() - half:+.4f}, {d.mean() + half:+.4f}]"
-        if {claim, supported} == {"better", "worse"}: raise Wrong(f"{found}: is a smaller error better or worse?")
-        if supported == "open": raise Wrong(f"{found}: it holds 0, so these seeds leave the question open")
+    if claim not in ("better", "worse", "open"):
+        raise Wrong('the claim is one of "better", "worse", "open"')
+    if claim == supported: return
+
+    found = (f"the paired difference mine - default is {mean:+.4f}, "
+             f"its 95 % interval [{low:+.4f}, {high:+.4f}]")
+    if supported == "open":
+        raise Wrong(f"{found}: it holds 0, so these seeds leave the question open")
+    if claim == "open":
         raise Wrong(f"{found}: it does not hold 0, so these seeds do say something")
+    raise Wrong(f"{found}: is a smaller error better or worse?")
