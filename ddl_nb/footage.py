@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HEIGHT', 'GRID', 'PATTERN', 'CUT', 'SURE', 'MOVE', 'CHUNK', 'EVERY', 'LIGHT', 'STILL', 'DARK', 'BRIGHT', 'ENOUGH',
            'FONT', 'compare', 'shift', 'displacement', 'Survey', 'survey', 'runs', 'Fault', 'faults', 'Assessment',
-           'assess', 'pictures', 'plot_survey', 'contact_sheet', 'strangest']
+           'assess', 'pictures', 'plot_survey', 'describe_footage', 'contact_sheet', 'strangest']
 
 # %% ../nbs/15_footage.ipynb #1fea7aca
 import textwrap
@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from .data import Clip
-from .running import DDLError, clock, inside
+from .layouts import describe
+from .running import DDLError, clock, inside, save_figure, write_file
 from .tracks import motion_boxes
 
 # %% ../nbs/15_footage.ipynb #9aae8e96
@@ -451,6 +452,26 @@ def plot_survey(survey,     # a `Survey`
     away.set_xlabel("frame; green: something moves; shaded: leave out", fontsize=8)
     fig.tight_layout()
     return fig
+
+# %% ../nbs/15_footage.ipynb #15desc02
+def describe_footage(source,   # a `Source`
+                     out=None, # a folder for leave_out.csv and a picture of each normal clip
+                     say=print):
+    "Say what there is, and what `assess` makes of each scene's training clips."
+    say(describe(source))
+    several = len(source.scenes) > 1
+    for scene in source.scenes:
+        if not scene.train: continue
+        found = assess(scene.train)
+        say(f"\nnormal footage{f' of {scene.name}' if several else ''}\n{found}")
+        if out is None: continue
+        folder = out/scene.name if several else out
+        write_file(folder/"leave_out.csv", found.leave_out.to_csv(index=False))
+        for survey in found.surveys:
+            rows = found.leave_out[found.leave_out["clip"] == survey.clip.name]
+            figure = plot_survey(survey, rows[["first", "last"]].values)
+            save_figure(figure, folder/f"{survey.clip.name}.png")
+        say(str(folder/"leave_out.csv"))
 
 # %% ../nbs/15_footage.ipynb #f4871935
 FONT = 14  # height of the captions' letters, pixels

@@ -6,7 +6,8 @@
 __all__ = ['LAYOUTS', 'KNOWN', 'find', 'folders', 'clips_in', 'fitting', 'check_labels', 'range_labels', 'Lazy', 'mask_labels',
            'read_npy', 'read_mat', 'json_labels', 'npy_labels', 'mat_labels', 'masks_from', 'read_frames', 'number',
            'script_labels', 'numbered_masks', 'read_ucsd', 'read_avenue', 'read_shanghaitech', 'read_stretches',
-           'csv_labels', 'read_train_test', 'read_plain', 'Source', 'open_source', 'describe']
+           'csv_labels', 'read_train_test', 'read_plain', 'Source', 'open_source', 'describe', 'pick_scenes',
+           'normal_clips', 'training_stretches']
 
 # %% ../nbs/14_layouts.ipynb #252d3b72
 import json, os, re
@@ -331,7 +332,9 @@ def read_stretches(path):  # a CSV with clip, first, last; whatever else is in i
     """Its rows (clip, first, last), frames counted from 0 and both ends in the stretch.
     What is not such a table is a `DDLError`."""
     kinds = {"clip": str, "first": "int64", "last": "int64"}
-    try: table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, skipinitialspace=True)
+    try:
+        table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, skipinitialspace=True,
+                            keep_default_na=False)                 # a clip may be called NA
     except (OSError, ValueError) as e:
         raise DDLError(f"{path}: must be a table with the columns clip, first, last "
                        "and whole frame numbers, counted from 0 "
@@ -474,3 +477,29 @@ def describe(source):  # a `Source`
     count = len(source.scenes)
     head = f"{source.name}: layout {source.layout}, {count} scene{'s' * (count != 1)}"
     return head + "\n" + pd.DataFrame(rows).to_string(index=False)
+
+# %% ../nbs/14_layouts.ipynb #14pick02
+def pick_scenes(source, name=None):  # a `Source`, a scene's name
+    "All scenes, or the one that was asked for."
+    chosen = [s for s in source.scenes if name in (None, s.name)]
+    if not chosen:
+        raise DDLError(f"{source.name} has no scene {name}; "
+                       f"it has {', '.join(s.name for s in source.scenes)}")
+    return chosen
+
+def normal_clips(source, name):  # a `Source`, the name of the model's scene
+    "The normal clips of the model's scene; of a source with one scene, that one's."
+    scene = pick_scenes(source, name if len(source.scenes) > 1 else None)[0]
+    if not scene.train:
+        raise DDLError(f"scene {scene.name}: there are no normal clips; "
+                       "they belong into train/, or into a folder of their own")
+    return scene.train
+
+def training_stretches(files, scenes):  # tables for `read_stretches`, `Scene`s
+    "The rows (clip, first, last) of all files. A clip that is not trained on is a `DDLError`."
+    clips = {clip.name for scene in scenes for clip in scene.train}
+    rows = [(file, row) for file in files for row in read_stretches(file)]
+    for file, (name, _, _) in rows:
+        if name not in clips:
+            raise DDLError(f"{file}: there is no training clip {name}; remove its rows")
+    return [row for _, row in rows]

@@ -6,7 +6,7 @@
 __all__ = ['GAP_SECONDS', 'USUAL_FPS', 'EVENT_KINDS', 'SCORE_KINDS', 'ALL_EVENT_KINDS', 'SHEET', 'OLDER', 'CONTEXT_SECONDS',
            'gap_frames', 'Event', 'Merger', 'find_events', 'to_source', 'event_table', 'outlined', 'peak_pictures',
            'event_sheet', 'Scored', 'Results', 'scene_detector', 'check_place', 'annotated', 'write_videos',
-           'score_scenes', 'summary', 'strangest_stretches']
+           'score_scenes', 'summary', 'strangest_stretches', 'fit_and_show', 'write_stretches']
 
 # %% ../nbs/16_results.ipynb #16resul1
 import contextlib, json, math, time
@@ -19,11 +19,13 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
+from .ablations import fit_scene
 from .detector import Calibration, Detector, Scale
 from .footage import contact_sheet, pictures, strangest
-from .running import (DDLError, provenance, read_image, save_figure, write_file, write_json,
-                            write_picture)
+from .running import (DDLError, clock, provenance, read_image, save_figure, write_file,
+                            write_json, write_picture)
 from .scoring import annotate, plot_timeline, write_video
+from .training import leave_out
 
 # %% ../nbs/16_results.ipynb #cd45e2a9
 GAP_SECONDS = 1.      # stretches with no more than this between them are one event
@@ -414,3 +416,38 @@ def strangest_stretches(detector, clips,  # the (parts of) clips that it was tra
     for name in ("first", "last", "peak"):
         table[name] = [clips[part].numbers[i] for part, i in zip(table["part"], table[name])]
     return table.drop(columns="part").reset_index(drop=True), pictures
+
+# %% ../nbs/16_results.ipynb #16stran3
+def fit_and_show(scene, settings, out,  # a `Scene`, `Settings`, a folder
+                 resume=False, progress=True):
+    "Train, then write strangest.csv and strangest.png; returns what to say of them."
+    detector = fit_scene(scene, settings, out, resume, progress=progress)
+    window = detector.model.window
+    clips = leave_out(scene.train, settings.leave_out, window, settings.fps)
+    table, shown = strangest_stretches(detector, clips)
+    left_out = out/"left_out.csv" if settings.leave_out else None
+    if left_out: write_stretches(left_out, settings.leave_out)
+    write_file(out/"strangest.csv", table.to_csv(index=False, float_format="%.6g"))
+    if table.empty: return "no stretch of its own training footage stands out"
+    rates = {c.name: c.fps for c in scene.train}
+    times = [clock(peak, rates[clip]) for clip, peak in zip(table["clip"], table["peak"])]
+    rows = table[["clip", "first", "last"]].assign(time=times, score=table["score"].round(4))
+    titles = [f"{clip} {first}-{last}\n{time}, score {score:.4f}"
+              for clip, first, last, time, score in rows.itertuples(index=False)]
+    write_picture(out/"strangest.png", contact_sheet(shown, titles))
+    above = (table["score"] > detector.threshold).sum()
+    return _strangest_text(out, rows, above, detector.threshold, left_out)
+
+def write_stretches(path, stretches):  # (clip, first, last) rows
+    table = pd.DataFrame(stretches, columns=["clip", "first", "last"])
+    write_file(path, table.to_csv(index=False))
+
+# %% ../nbs/16_results.ipynb #16stran4
+def _strangest_text(out, rows, above, threshold, left_out):
+    before = f"--leave-out {left_out} " if left_out else ""
+    return (f"the strangest stretches of its own training footage, in pictures in "
+            f"{out/'strangest.png'}:\n{rows.to_string(index=False)}\n"
+            f"{above} of {len(rows)} are above the threshold of {threshold:.4f}. "
+            "Should something there not count as normal? Delete the other rows "
+            f"from {out/'strangest.csv'} and fit again "
+            f"with {before}--leave-out {out/'strangest.csv'}")
