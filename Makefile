@@ -12,6 +12,8 @@ demo: .venv/ready
 test: export OMP_NUM_THREADS := 1
 test: export MPLBACKEND := agg
 test: .venv/ready
+	$(BIN)/ruff check -q nbs tests tools benchmarks setup.py
+	$(BIN)/python tools/check_cells.py
 	$(BIN)/nbdev_test --n_workers 2 --timing
 	$(BIN)/python tools/check_sync.py
 	$(BIN)/python -m pytest tests -q -n 3 --dist loadscope --no-loadscope-reorder

@@ -9,6 +9,11 @@ parser = ConfigParser(delimiters=["="])
 parser.read(here / "settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
 
+
+def requirements(*extras):
+    return [r for extra in extras for r in cfg[f"{extra}_requirements"].split()]
+
+
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
@@ -32,10 +37,10 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={
-        "dev": " ".join(cfg[f"{name}_requirements"] for name in ("dev", "deploy", "cluster")).split(),   # exports and clusters are tested too
-        "detect": cfg["detect_requirements"].split(),
-        "deploy": cfg["deploy_requirements"].split(),
-        "cluster": cfg["cluster_requirements"].split(),
+        "dev": requirements("dev", "deploy", "cluster"),   # exports and clusters are tested too
+        "detect": requirements("detect"),
+        "deploy": requirements("deploy"),
+        "cluster": requirements("cluster"),
     },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddl_nb.ablations import provenance, write_json
-from ddl_nb.data import write_file
+from ddl_nb.running import provenance, write_file, write_json
 from ddl_nb.detector import Detector
 from ddl_nb.layouts import open_source
 from ddl_nb.plaza import plaza

@@ -23,15 +23,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from training_auc import boxes_by_frame, write_jpeg
 
-from ddl_nb.ablations import provenance, write_json
+from ddl_nb.running import provenance, write_json
 from ddl_nb.data import Clip
 from ddl_nb.detector import Detector
 from ddl_nb.layouts import open_source
 from ddl_nb.metrics import baseline_scores, frame_auc
-from ddl_nb.models import Folded
+from ddl_nb.scoring import Folded
 from ddl_nb.plaza import plaza
-from ddl_nb.tracks import TrackedClips, find_tracks
-from ddl_nb.training import DDL, Settings, make_optimizer, train_step
+from ddl_nb.training import DDL, Settings, TrackedClips, find_tracks, make_optimizer, train_step
 
 SETTINGS = [(32, 1, (128, 192)), (64, 1, (128, 192)), (32, 3, (256, 256)), (64, 3, (256, 256))]
 TIMES, FRAMES = 5, 48

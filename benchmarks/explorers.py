@@ -19,7 +19,7 @@ import nbformat
 import numpy as np
 
 from ddl_nb import explore
-from ddl_nb.ablations import provenance, write_json
+from ddl_nb.running import provenance, write_json
 
 MOVES = 20
 
@@ -48,7 +48,7 @@ import torch
 from ddl_nb.detector import Detector
 from ddl_nb.explore import TrainingMonitor, clip_player, dissector, loss_landscape, pseudo_bench, score_explorer
 from ddl_nb.plaza import plaza
-from ddl_nb.tracks import find_tracks
+from ddl_nb.training import find_tracks
 SIZE = (256, 256)
 scene = plaza(train_clips=1, test_clips=2, size=SIZE)
 detector = Detector.load("plaza")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ddl_nb import explore
-from ddl_nb.ablations import provenance, write_json
+from ddl_nb.running import provenance, write_json
 from ddl_nb.plaza import plaza
 from ddl_nb.training import Settings, Trainer
 

@@ -116,7 +116,7 @@ def main():
     options = parser.parse_args()
     if options.camera: return camera()
     import numpy as np
-    from ddl_nb.ablations import provenance, write_json
+    from ddl_nb.running import provenance, write_json
     started = time.perf_counter()
     rows, counts = soak(options.frames)
     rss, half = np.array([r["rss_mib"] for r in rows]), len(rows) // 2

@@ -15,14 +15,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain
-from ddl_nb.ablations import provenance
+from ddl_nb.running import provenance
 from ddl_nb.data import Clip
 from ddl_nb.detector import Detector
 from ddl_nb.metrics import frame_auc
 from ddl_nb.models import C3DSU
 from ddl_nb.plaza import plaza
-from ddl_nb.tracks import find_tracks
-from ddl_nb.training import Settings, Trainer
+from ddl_nb.training import Settings, Trainer, find_tracks
 
 WINDOWS, EPOCHS = 12, 6
 RESULT = Path(__file__).parent.parent / "results" / "training_auc.json"

@@ -74,7 +74,7 @@ def _whole_numbers(text): return tuple(map(int, text.replace(",", " ").split()))
 def setting_option(field, comment):
     "The parameter of a command that sets a field of `Settings`; None where it is not typed."
     default = "none" if field.default is None else field.default
-    help, kind = comment, next(iter(get_args(field.type)), field.type)
+    help, kind = comment[0].upper() + comment[1:], next(iter(get_args(field.type)), field.type)
     if field.name in CHOICES: help += f": {', '.join(map(str, CHOICES[field.name]))}"
     if kind is tuple:
         kind, default = str, ",".join(map(str, default))
@@ -134,7 +134,7 @@ def chosen_settings(start, options):  # a model to go on from, or None; settings
 @app.command()
 def score(model: Model, source: Source, out: Out,
           video: Annotated[bool, typer.Option(
-              "--video", help="An annotated mp4 an event; a clip, where labels are known.")] = False,
+              "--video", help="An annotated mp4 an event; a clip, if labels are known.")] = False,
           maps: Annotated[bool, typer.Option("--maps", help="Keep the score maps.")] = False):
     """Score every frame, and find events.
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['WIDTH', 'HEIGHT', 'EVENTS_WITH_PICTURES', 'TEXT_STYLE', 'PLOT_STYLE', 'TEMPLATE', 'PICTURE_WIDTH', 'highest', 'svg',
-           'rect', 'line', 'timeline', 'histogram', 'Page', 'strongest', 'left_out_note', 'counted', 'ScoredFolder',
-           'promise_figure', 'scored_page', 'hourly', 'read_journal', 'watched_page', 'inline_picture', 'write_page']
+           'rect', 'line', 'timeline', 'histogram', 'Page', 'strongest', 'left_out_note', 'counted', 'ScoredClip',
+           'scored_clips', 'scored_figures', 'promised', 'scored_curves', 'scored_pictures', 'said_once',
+           'scored_settings', 'scored_page', 'hourly', 'read_journal', 'watched_page', 'inline_picture', 'write_page']
 
 # %% ../nbs/21_page.ipynb #509c207c
 import base64, json
@@ -19,8 +20,10 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .alarms import calibration_text, rate_text, read_events, read_scores
+from .alarms import calibration_text, rate_text
+from .results import Results
 from .running import DDLError, clock, read_image, time_text, write_file
+from .watch import refuse_older
 
 # %% ../nbs/21_page.ipynb #0d6f9be9
 def highest(scores, n):  # (k,), at most so many values
@@ -45,7 +48,7 @@ def line(kind, x1, y1, x2, y2):
 
 # %% ../nbs/21_page.ipynb #84ba32d7
 def timeline(smoothed,       # (n,) of one clip
-             events,         # its rows of `event_table`
+             events,         # its rows of a table of events
              threshold, top): # of alarms, and the score at the upper edge
     "A clip's scores as SVG: the curve, the threshold, and the events shaded."
     n = len(smoothed)
@@ -108,108 +111,123 @@ def counted(n, what):
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 # %% ../nbs/21_page.ipynb #0f0415ee
-class ScoredFolder:
-    "What `ddl score` wrote into a folder."
-    def __init__(self, folder):
-        self.folder = folder
-        self.smoothed = read_scores(folder/"scores.csv")[1]         # clip name -> (n,)
-        self.events = read_events(folder/"events.csv")
-        try:
-            about = json.loads((folder/"score.json").read_text())
-            self.thresholds, self.rates = about["levels"], about["rates"]   # by clip
-            self.calibrations = about["calibration"]                # by scene
-            self.command, self.settings = about["command"], about["settings"]
-            self.versions, self.learnt = about["versions"], about.get("learnt")
-        except (OSError, ValueError, KeyError) as e:
-            raise DDLError(f"{folder/'score.json'}: missing, of an older version, or not readable; "
-                           "score again with ddl score") from e
-        self.all = np.concatenate(list(self.smoothed.values()))
-        # several scenes have several thresholds
-        self.shown_thresholds = sorted(set(self.thresholds.values()))
+@dataclass
+class ScoredClip:
+    "A clip as the page shows it: `events` is a table, `rate` frames a second where it is known."
+    title: str
+    smoothed: np.ndarray
+    events: pd.DataFrame
+    threshold: float
+    rate: float | None
 
-    def when(self, clip, frame):
+    def when(self, frame):
         "The time of a frame, or its number where the rate is unknown."
-        rate = self.rates.get(clip)
-        return clock(frame, rate) if rate else f"frame {frame}"
+        return clock(frame, self.rate) if self.rate else f"frame {frame}"
 
-    def seconds(self):
-        "Of all clips; None where a rate is unknown."
-        if not all(self.rates.get(name) for name in self.smoothed): return None
-        return sum(len(s) / self.rates[name] for name, s in self.smoothed.items())
+def scored_clips(results):  # `Results`
+    "(scene, clip) -> `ScoredClip`."
+    clips, events = {}, results.events
+    for scene, about in results.scenes.items():
+        theirs = events[events["scene"] == scene]
+        for name, (_, smoothed) in results.clips(scene).items():
+            clips[scene, name] = ScoredClip(
+                results.title(scene, name), smoothed, theirs[theirs["clip"] == name],
+                about.threshold, about.rates.get(name))
+    return clips
 
 # %% ../nbs/21_page.ipynb #d78c44f1
-@patch
-def figures(self: ScoredFolder):
+def scored_figures(results, clips):  # `Results`, its `ScoredClip`s
     "(value, what it is) of each."
-    seconds, events = self.seconds(), len(self.events)
-    amount = time_text(seconds) if seconds else f"{len(self.all)} frames"
-    low, high = (f"{self.shown_thresholds[i]:.4f}" for i in (0, -1))
-    figures = [(amount, f"in {counted(len(self.smoothed), 'clip')}"), (events, "events"),
+    frames, events = len(results.scores), len(results.events)
+    seconds = None
+    if all(clip.rate for clip in clips):
+        seconds = sum(len(clip.smoothed) / clip.rate for clip in clips)
+    thresholds = {clip.threshold for clip in clips}
+    low, high = f"{min(thresholds):.4f}", f"{max(thresholds):.4f}"
+    figures = [(time_text(seconds) if seconds else f"{frames} frames",
+                f"in {counted(len(clips), 'clip')}"),
+               (events, "events"),
                (low if low == high else f"{low} to {high}", "threshold of alarms")]
-    if len(self.calibrations) == 1:
-        calibration, = self.calibrations.values()
-        if calibration: figures.append(promise_figure(calibration))
+    calibrations = [about.calibration for about in results.scenes.values()]
+    if len(calibrations) == 1 and calibrations[0]: figures.append(promised(calibrations[0]))
     if seconds and seconds > 3600:
         figures.append((f"{3600 * events / seconds:.1f} an hour", "events seen"))
     return figures
 
-def promise_figure(calibration):
+def promised(calibration):
     "The figure of what a calibration promised."
-    low, high = rate_text(calibration["low"]), rate_text(calibration["high"])
-    return (f"{calibration['per_hour']:g} an hour",
+    low, high = rate_text(calibration.low), rate_text(calibration.high)
+    return (f"{calibration.per_hour:g} an hour",
             f"false alarms promised, 95 % interval {low} to {high}")
 
 # %% ../nbs/21_page.ipynb #3e109de2
-@patch
-def curves(self: ScoredFolder):
+def scored_curves(clips):  # `ScoredClip`s
     "(title, SVG, left label, right label) of each clip, and of the distribution."
-    top = max(float(self.all.max()), self.shown_thresholds[-1]) * 1.05
+    scores = np.concatenate([clip.smoothed for clip in clips])
+    thresholds = sorted({clip.threshold for clip in clips})
+    top = max(float(scores.max()), thresholds[-1]) * 1.05
     curves = []
-    for name, s in self.smoothed.items():
-        events = self.events[self.events["clip"] == name]
-        title = f"{name}: {counted(len(events), 'event')}"
-        plot = timeline(s, events, self.thresholds[name], top)
-        curves.append((title, plot, self.when(name, 0), self.when(name, len(s))))
-    bars, end = histogram(self.all, self.shown_thresholds)
+    for clip in clips:
+        title = f"{clip.title}: {counted(len(clip.events), 'event')}"
+        plot = timeline(clip.smoothed, clip.events, clip.threshold, top)
+        curves.append((title, plot, clip.when(0), clip.when(len(clip.smoothed))))
+    bars, end = histogram(scores, thresholds)
     title = ("How the scores lie (frames on a logarithmic scale); "
              "dashed: the threshold of alarms")
     return curves + [(title, bars, "0", f"{end:.3f}")]
 
 # %% ../nbs/21_page.ipynb #acc529df
-@patch
-def pictures(self: ScoredFolder):
+def scored_pictures(results, clips):  # `Results`, (scene, clip) -> `ScoredClip`
     "(picture file, title, details) of the strongest events."
     shown = []
-    for e in strongest(self.events).itertuples():
-        first, last = self.when(e.clip, e.start), self.when(e.clip, e.end)
+    for e in strongest(results.events).itertuples():
+        clip = clips[e.scene, e.clip]
+        title = f"{clip.title}, {clip.when(e.start)} to {clip.when(e.end)}"
         details = f"score {e.score:.4f}, frames {e.start} to {e.end}, peak {e.peak}"
-        file = self.folder/"events"/f"{e.clip}-{e.start}.jpg"
-        shown.append((file, f"{e.clip}, {first} to {last}", details))
+        shown.append((results.picture_of(e), title, details))
     return shown
 
-@patch
-def table(self: ScoredFolder):
-    "How it was made: name -> value."
-    rows = {f"calibration, {scene}": calibration_text(c) if c else "none"
-            for scene, c in self.calibrations.items()}
-    rows |= {"command": self.command} | self.settings
-    return rows | {"learnt weight": self.learnt} | self.versions
+# %% ../nbs/21_page.ipynb #2c5291e5
+def said_once(values):  # scene -> value
+    "The value that all scenes share, or the value of each."
+    values = {scene: str(value) for scene, value in values.items()}
+    if len(set(values.values())) == 1: return next(iter(values.values()))
+    return ", ".join(f"{value} ({scene})" for scene, value in values.items())
 
+def scored_settings(results):
+    "How it was made: name -> value."
+    rows, each = {}, {}
+    for scene, about in results.scenes.items():
+        c = about.calibration
+        rows[f"calibration, {scene}"] = calibration_text(c) if c else "none"
+        each[scene] = about.settings | {"learnt weight": about.learnt}
+    rows["command"] = results.run.get("command", "unknown")
+    first, *_ = each.values()                   # all have the same names
+    for name in first:
+        rows[name] = said_once({scene: settings.get(name) for scene, settings in each.items()})
+    return rows | results.run.get("versions", {})
+
+# %% ../nbs/21_page.ipynb #ba6cb52c
 def scored_page(folder):
     "The `Page` of a folder that `ddl score` wrote."
-    scored, notes = ScoredFolder(folder), []
-    if not any(scored.calibrations.values()):
+    results, notes = Results.read(folder), []
+    clips = scored_clips(results)
+    if not any(about.calibration for about in results.scenes.values()):
         notes.append("The model has not been calibrated: its threshold is what one in a hundred "
                      "held-out normal frames exceed. ddl calibrate sets it to a rate of false "
                      "alarms.")
-    notes += left_out_note(scored.events)
-    return Page(folder.resolve().name, scored.figures(), scored.curves(), scored.pictures(),
-                scored.table(), notes)
+    if not results.run:
+        notes.append("Scoring goes on or was interrupted, so clips may be missing.")
+    notes += left_out_note(results.events)
+    every = list(clips.values())
+    return Page(folder.resolve().name, scored_figures(results, every), scored_curves(every),
+                scored_pictures(results, clips), scored_settings(results), notes)
 
 # %% ../nbs/21_page.ipynb #3923e08f
 def hourly(times):  # datetimes of the events, at least one
     "Events in each hour as SVG bars, of a day at least, with the first and the last hour."
-    counts = pd.Series(1, pd.DatetimeIndex(times)).resample("h").sum()
+    local = [moment.replace(tzinfo=None) for moment in times]
+    counts = pd.Series(1, pd.DatetimeIndex(local)).resample("h").sum()
     last, most = counts.index[-1], counts.max()
     first = min(counts.index[0], last - pd.Timedelta(hours=23))
     counts = counts.reindex(pd.date_range(first, last, freq="h"), fill_value=0)
@@ -224,16 +242,19 @@ def read_journal(path):
     """The events of an events.jsonl as a table.
 
     Half a line at the end, of an event that is being written, is left out; elsewhere, it is a
-    `DDLError`, and so is a file without an event."""
-    lines, events = path.read_text().splitlines(), []
-    for i, text in enumerate(lines, 1):
-        try: events.append(json.loads(text))
+    `DDLError`, and so is a file without an event, or of version 0.1."""
+    content = path.read_bytes()
+    refuse_older(path, content)
+    lines, events = content.splitlines(), []
+    for i, line in enumerate(lines, 1):
+        try: events.append(json.loads(line))
         except ValueError as e:
             if i == len(lines): break
             raise DDLError(f"{path}: line {i} is not one event; mend or remove it") from e
     if not events: raise DDLError(f"{path}: no event yet, so there is nothing to show")
     return pd.DataFrame(events)
 
+# %% ../nbs/21_page.ipynb #cc099f8c
 def watched_page(folder):
     "The `Page` of a folder that `ddl watch` wrote."
     events = read_journal(folder/"events.jsonl")

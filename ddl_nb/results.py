@@ -159,10 +159,16 @@ class Results:
         self._scores, self._events = [_empty(SCORE_KINDS)], [_empty(ALL_EVENT_KINDS)]
 
     @property
+    def several(self): return len(self.names or self.scenes) > 1   # scenes
+
+    @property
     def scores(self): return pd.concat(self._scores, ignore_index=True)
 
     @property
-    def events(self): return pd.concat(self._events, ignore_index=True)
+    def events(self):
+        if self._events is None:                                   # read when they are asked for
+            self._events = [_read_table(self.folder/"events.csv", ALL_EVENT_KINDS)]
+        return pd.concat(self._events, ignore_index=True)
 
 def _empty(kinds):
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
@@ -174,8 +180,7 @@ def file(self: Results,
          scene,  # its name
          name):  # of the file
     "Where a file of a clip is: a folder a scene, where there are several."
-    several = len(self.names or self.scenes) > 1
-    return self.folder/kind/scene/name if several else self.folder/kind/name
+    return self.folder/kind/scene/name if self.several else self.folder/kind/name
 
 @patch
 def picture_of(self: Results, event):  # a row of `events`
@@ -185,7 +190,7 @@ def picture_of(self: Results, event):  # a row of `events`
 @patch
 def title(self: Results, scene, clip):
     "The clip's name, with its scene where there are several."
-    return f"{scene}/{clip}" if len(self.scenes) > 1 else clip
+    return f"{scene}/{clip}" if self.several else clip
 
 @patch
 def clips(self: Results,
@@ -204,7 +209,7 @@ def clips(self: Results,
 @patch
 def add(self: Results, scene, clip, record, detector):  # scene's name, `Clip`, `Score`, `Detector`
     "A clip's scores, events and pictures. Returns the rows of its events."
-    if not self.scenes: self._clear()
+    if not self.scenes: self._clear(keep=self.file("maps", scene, f"{clip.name}.npy"))
     about = self.scenes.setdefault(scene, Scored.by(detector))
     about.rates[clip.name] = clip.fps
     events = event_table(record, clip, detector)
@@ -226,17 +231,20 @@ def _describe(self: Results):
 
 # %% ../nbs/16_results.ipynb #16owner6
 @patch
-def _clear(self: Results):
+def _clear(self: Results, keep):  # a file of this run that is there already
     "Delete what an earlier run left: its reports, and its clips' pictures, videos and maps."
-    try: old = Results.read(self.folder)
+    try:
+        old = Results.read(self.folder)
+        events = old.events
     except DDLError: return                                      # nothing there that could be known
     files = [self.folder/name for name in ("report.html", "report.json", "contact.jpg")]
-    for event in old.events.itertuples():
+    for event in events.itertuples():
         picture = old.picture_of(event)
         files += [picture, picture.with_suffix(".mp4")]
     for scene, clip in old.scores[["scene", "clip"]].drop_duplicates().itertuples(index=False):
         files += [old.file("video", scene, f"{clip}.mp4"), old.file("maps", scene, f"{clip}.npy")]
-    for file in files: file.unlink(missing_ok=True)
+    for file in files:
+        if file != keep: file.unlink(missing_ok=True)
 
 # %% ../nbs/16_results.ipynb #16ownerc
 @patch
@@ -287,8 +295,7 @@ def read(cls: Results, folder):  # or its scores.csv
         if not np.array_equal(rows["frame"], np.arange(len(rows))):
             raise DDLError(f"{folder/'scores.csv'}: clip {name}: frames are not 0, 1, 2, ...; "
                            "a row is missing or twice there")
-    events = _read_table(folder/"events.csv", ALL_EVENT_KINDS)
-    results._scores, results._events = [scores], [events]
+    results._scores, results._events = [scores], None
     results.run, results.scenes = _read_about(folder/"score.json")
     return results
 
@@ -297,7 +304,9 @@ OLDER = ("written by version 0.1 of this package, before scenes were kept apart;
          "score again, into another folder")
 
 def _read_table(path, kinds):
-    try: table = pd.read_csv(path, dtype=kinds, keep_default_na=False, encoding="utf-8")
+    missing = {name: ["", "nan"] for name, kind in kinds.items() if kind is not str}
+    try:                                       # a clip may be called NA, a number may be missing
+        table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=missing)
     except (OSError, ValueError) as e:
         why = str(e).splitlines()[0]
         raise DDLError(f"{path}: not a readable table of ddl score ({why}); score again") from e

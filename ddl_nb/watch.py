@@ -6,9 +6,10 @@
 __all__ = ['FIRST_WAIT', 'LONGEST_WAIT', 'SECONDS_TO_LET_GO', 'BURST_SECONDS', 'COUNTING_SECONDS', 'EVENTS_IN_MEMORY',
            'ANSWER_SECONDS', 'NOTIFICATIONS_IN_QUEUE', 'OWN_FILE', 'UNFINISHED_FILE', 'LONGEST_CLIP_SECONDS',
            'CLIP_FRAMES_IN_QUEUE', 'FRAMES_TO_SETTLE', 'without_password', 'is_live', 'Frame', 'Recorded', 'Newest',
-           'open_capture', 'decode', 'Live', 'pause', 'measure_rate', 'Frozen', 'Journal', 'run_command',
-           'post_request', 'post', 'Notifier', 'Shot', 'iso', 'file_name', 'Recording', 'Recorder', 'Status', 'Screen',
-           'Checks', 'WatchedStream', 'picture_shape', 'watch_streams', 'watched_source', 'watch']
+           'open_capture', 'decode', 'Live', 'pause', 'measure_rate', 'Frozen', 'refuse_older', 'Journal',
+           'run_command', 'post_request', 'post', 'Notifier', 'Shot', 'iso', 'file_name', 'Recording', 'Recorder',
+           'Status', 'Screen', 'Checks', 'WatchedStream', 'picture_shape', 'up_to_error', 'watch_streams',
+           'watched_source', 'watch']
 
 # %% ../nbs/20_watch.ipynb #4f09dc97
 import errno, json, os, queue, re, signal, subprocess, sys, threading, time
@@ -28,10 +29,12 @@ import cv2
 import numpy as np
 from fastcore.basics import patch
 
-from .alarms import Drift, Merger, USUAL_FPS, gap_frames, to_source
-from .running import DDLError, END_MARK, Interrupt, find_data, to_channels, write_picture
+from .alarms import Drift
 from .data import Clip
-from .scoring import annotate, largest_patch, write_video
+from .results import Merger, USUAL_FPS, check_place, gap_frames, to_source
+from .running import DDLError, END_MARK, Interrupt, find_data, to_channels, write_picture
+from .scoring import ahead, annotate, largest_patch, write_video
+from .stream import Stream
 
 # %% ../nbs/20_watch.ipynb #ceb25679
 def without_password(source):  # a path, an address or a webcam's number
@@ -64,14 +67,14 @@ class Recorded:
     "The frames of a `Clip`, none skipped. `fps` is the clip's, or 25 where it is not known."
     skipped = 0
     def __init__(self, clip):
-        self.clip = clip
+        self.clip, self.footage = clip, [clip]
         self.name = str(clip.path or clip.name)
         self.fps = clip.fps or USUAL_FPS
         clip.size                               # a file that is no video is a DDLError now
 
     def frames(self, stop):  # an `Interrupt`, or whatever becomes true
         began = time.time()
-        for i, picture in enumerate(self.clip.raw()):
+        for i, picture in enumerate(ahead(self.clip.raw())):
             if stop: return
             yield Frame(to_channels(picture, 3), began + i / self.fps, time.time())
 
@@ -128,6 +131,7 @@ class Live:
     `say` is called with what should be known. `skipped` counts frames for which the model was
     too slow."""
     fps = None
+    footage = ()
     def __init__(self, source, patience, say):
         self.source, self.patience, self.say = source, patience, say
         self.name = without_password(source)
@@ -257,6 +261,13 @@ class Frozen:
 # %% ../nbs/20_watch.ipynb #e201e83e
 EVENTS_IN_MEMORY = 1000  # that wait while the disk is full; of more, the oldest are lost
 
+def refuse_older(path, content):  # an events.jsonl, its bytes
+    "A file of version 0.1 is a `DDLError`."
+    # a quote in a value has a backslash before it, so this is a key
+    if b'"level":' in content:
+        raise DDLError(f"{path}: written by version 0.1 of this package, where the threshold "
+                       "was called level; watch into another folder")
+
 class Journal:
     """Appends lines to a file, each whole or not at all.
 
@@ -275,6 +286,7 @@ class Journal:
         with open(self.path, "ab+") as f:
             f.seek(0)
             content = f.read()
+            refuse_older(self.path, content)
             if not content or content.endswith(b"\n"): return False
             f.truncate(content.rfind(b"\n") + 1)
             return True
@@ -408,7 +420,7 @@ def file_name(seconds):
     return moment.strftime("%Y%m%dT%H%M%S-%f")[:-3] + "Z"           # milliseconds
 
 OWN_FILE = re.compile(r"(\d{8}T\d{6})-\d{3}Z\.(jpg|mp4)")           # as `file_name` names it
-UNFINISHED_FILE = re.compile(r"\.\d{8}T\d{6}-\d{3}Z\.(part\.mp4|jpg\.[0-9a-f]{32}\.part)")
+UNFINISHED_FILE = re.compile(r"\.[0-9a-f]{32}\.part\.(jpg|mp4)")     # as `whole_file` does
 
 # %% ../nbs/20_watch.ipynb #295f5626
 LONGEST_CLIP_SECONDS = 60.  # of an event that go into its clip
@@ -527,7 +539,7 @@ def _about(self: Recorder, shot, start):
 # %% ../nbs/20_watch.ipynb #63e71f42
 @patch
 def _snapshot(self: Recorder, recording, shot):
-    full_heat = self.detector.scale.get("map", 1.)
+    full_heat = self.detector.scale.map
     image = annotate(shot.picture(), shot.map, full_heat, shot.score, self.threshold)
     return self._written(f"{recording.name}.jpg", write_picture, image)
 
@@ -701,12 +713,12 @@ class Checks:
 @patch
 def rate(self: Checks, fps, n):  # frames a second, after n frames of this stream
     if not self.calibration: return
-    if not self.drift: self.drift = Drift(self.calibration["usual"], fps)
+    if not self.drift: self.drift = Drift(self.calibration.usual, fps)
     if n == FRAMES_TO_SETTLE and not self.rate_said: self._compare_rates(fps)
 
 @patch
 def _compare_rates(self: Checks, fps):
-    calibrated = self.calibration["fps"]
+    calibrated = self.calibration.fps
     if .75 < fps / calibrated < 1.33: return
     faster = ", or a faster machine or a smaller model" if self.source.skipped else ""
     self.say(f"{self.source.name}: {fps:.0f} frames a second are scored, "
@@ -719,11 +731,11 @@ class WatchedStream:
     """The frames of one connection and one size on their way to the recorder.
 
     `count` is the number of frames that have been scored since the watch began."""
-    def __init__(self, source, recorder, checks, count):
-        self.source, self.recorder, self.checks = source, recorder, checks
-        self.count = count
+    def __init__(self, stream, source, recorder, checks, count):
+        self.stream, self.source, self.recorder = stream, source, recorder
+        self.checks, self.count = checks, count
         self.unscored = deque()                 # `Frame`s that wait for their score
-        self.shots = {}                         # scored ones that wait for the smoothed one
+        self.shots = deque()                    # scored ones that wait for the smoothed one
         self.times = deque(maxlen=50)           # of those that were scored last
 
     @property
@@ -732,24 +744,27 @@ class WatchedStream:
         if len(self.times) < 2: return USUAL_FPS
         return (len(self.times) - 1) / max(1e-3, self.times[-1] - self.times[0])
 
-    def arrived(self, frame):  # a `Frame`
-        "Its picture, for the detector."
-        self.unscored.append(frame)
-        return frame.picture
-
-    def take(self, moment):
-        "What the detector says of a frame; the `Status`, if its score is smoothed by now."
-        if moment.smoothed is None: self._scored(moment)
-        else: return self._smoothed(moment)
+    def watch(self, frames):  # iterable of `Frame`
+        "Yield a `Status` for each, once its score is smoothed."
+        for frame in frames:
+            self.unscored.append(frame)
+            yield from self._take(self.stream.push(frame.picture))
+        yield from self._take(self.stream.close())
 
 # %% ../nbs/20_watch.ipynb #184c6074
+@patch
+def _take(self: WatchedStream, moments):
+    for moment in moments:
+        if moment.smoothed is None: self._scored(moment)
+        else: yield self._smoothed(moment)
+
 @patch
 def _scored(self: WatchedStream, moment):
     frame = self.unscored.popleft()
     self.latency = time.time() - frame.arrived
     jpeg = cv2.imencode(".jpg", frame.picture[..., ::-1])[1].tobytes()
     size = frame.picture.shape[:2]
-    self.shots[moment.frame] = Shot(self.count, frame.time, jpeg, size, moment.map)
+    self.shots.append(Shot(self.count, frame.time, jpeg, size, moment.map))
     self.times.append(frame.time)
     self.count += 1
     self.checks.scored(frame, moment.score)
@@ -757,7 +772,7 @@ def _scored(self: WatchedStream, moment):
 @patch
 def _smoothed(self: WatchedStream, moment):
     self.checks.rate(self.fps, moment.frame)
-    shot = self.shots.pop(moment.frame)
+    shot = self.shots.popleft()
     shot.score = moment.smoothed
     self.recorder.push(shot, self.fps)
     return Status(shot.time, shot.score, self.recorder.threshold, self.fps, self.latency,
@@ -767,10 +782,17 @@ def _smoothed(self: WatchedStream, moment):
 def picture_shape(frame):  # a `Frame`, or None
     return None if frame is None else frame.picture.shape
 
+def up_to_error(frames, errors):  # any iterable, a list
+    "The same frames; an error that ends them is put into the list, and not raised."
+    try: yield from frames
+    except Exception as e: errors.append(e)
+
 def watch_streams(detector, source, recorder, checks, stop):
     "Yield a `Status` after each frame of all streams of a source."
     count = 0
-    for shape, frames in groupby(source.frames(stop), key=picture_shape):
+    errors = []
+    arriving = up_to_error(source.frames(stop), errors)
+    for shape, frames in groupby(arriving, key=picture_shape):
         if shape is None: continue              # the connection was lost
         checks.begin_stream(shape)
         fps = source.fps
@@ -778,12 +800,11 @@ def watch_streams(detector, source, recorder, checks, stop):
             measured = measure_rate(frames)
             if measured is None: continue
             fps = max(measured, detector.settings.fps)  # that it has become slower is no error
-        stream = WatchedStream(source, recorder, checks, count)
-        for moment in detector.stream(map(stream.arrived, frames), fps=fps):
-            status = stream.take(moment)
-            if status: yield status
+        stream = WatchedStream(Stream(detector, fps), source, recorder, checks, count)
+        yield from stream.watch(frames)
         recorder.end_stream()
         count = stream.count
+    if errors: raise errors[0]
 
 # %% ../nbs/20_watch.ipynb #7f09512d
 def watched_source(source, patience, say):  # as `watch` takes them
@@ -814,6 +835,7 @@ def watch(detector,       # a `Detector`
     a `DDLError`; one that is lost later is waited for."""
     screen, status = screen or Screen(), None
     source = watched_source(source, patience, screen.say)
+    check_place(out, source.footage)
     checks = Checks(detector, source, patience, screen.say)
     with (closing(screen), closing(Notifier(screen.say, command, webhook)) as notifier,
           closing(Recorder(detector, out, source.name, before, after, keep_days,

@@ -1,4 +1,5 @@
-"ddl ablate: a grid of runs on the command line, interrupted, resumed, with bad input, and on a cluster of two workers."
+"""ddl ablate: a grid of runs on the command line, interrupted, resumed, with bad input,
+and on a cluster of two workers."""
 import importlib.util, json, os, shutil, signal, time
 
 import numpy as np
@@ -8,10 +9,19 @@ from conftest import call, finish, run, spawn, write_dataset
 
 from ddl_nb.ablations import paired
 
-TEXT = 'source = "{source}"\nseeds = [0, 1]\n[settings]\nheight = 32\nlatent = 8\nepochs = {epochs}\n[grid]\nregime = ["recon", "ddl"]\n'
+TEXT = """source = "{source}"
+seeds = [0, 1]
+[settings]
+height = 32
+latent = 8
+epochs = {epochs}
+[grid]
+regime = ["recon", "ddl"]
+"""
 TWO_RUNS = TEXT.replace("[0, 1]", "[0]")
 NAMES = ["recon-seed0", "ddl-seed0", "recon-seed1", "ddl-seed1"]
-EXACT = ["run", "micro_raw", "micro_smoothed", "macro_smoothed", "pixel_auc", "rbdc", "tbdc", "anomaly_weight", "steps"]
+MEASURES = ["micro_raw", "micro_smoothed", "macro_smoothed", "pixel_auc", "rbdc"]
+EXACT = ["run", *MEASURES, "tbdc", "anomaly_weight", "steps"]
 
 
 @pytest.fixture
@@ -34,39 +44,60 @@ def one_by_one(dataset, tmp_path_factory):
 def table(out): return pd.read_csv(out/"runs.csv")[EXACT].set_index("run")
 
 
-def test_a_grid_and_the_same_grid_one_after_another(grid, one_by_one, dataset, tmp_path):
+def read_json(file): return json.loads(file.read_text())
+
+
+def wait_for(file, process, pause=.05):
+    "Until a process has written the file, or has ended."
+    while process.poll() is None and not file.exists(): time.sleep(pause)
+
+
+def test_a_grid_and_the_same_grid_one_after_another(grid, one_by_one, tmp_path):
     shown = run("ablate", grid(), "--out", tmp_path/"two", "--jobs", 2).works().out
     runs = table(tmp_path/"two")
-    assert list(runs.index) == NAMES and all(n in shown for n in NAMES) and "runs.csv" in shown
-    assert runs[EXACT[1:6]].notna().all(axis=None) and (runs.anomaly_weight.iloc[[0, 2]] == .5).all() and (runs.anomaly_weight.iloc[[1, 3]] != .5).all()
+    assert list(runs.index) == NAMES
+    assert all(n in shown for n in NAMES) and "runs.csv" in shown
+    assert runs[MEASURES].notna().all(axis=None)
+    assert (runs.anomaly_weight.iloc[[0, 2]] == .5).all()
+    assert (runs.anomaly_weight.iloc[[1, 3]] != .5).all()
     pd.testing.assert_frame_equal(table(one_by_one).loc[NAMES], runs)
-    # a run of the grid is the run that fit, score and evaluate make
-    call("fit", dataset, "--out", tmp_path/"m", "--height", 32, "--latent", 8, "--epochs", .3, "--seed", 1).works()
-    assert (tmp_path/"m"/"model.safetensors").read_bytes() == (one_by_one/"runs"/"ddl-seed1"/"model.safetensors").read_bytes()
-    call("score", tmp_path/"m", dataset, "--out", tmp_path/"m", "--maps").works()
-    call("evaluate", tmp_path/"m"/"scores.csv", dataset).works()
-    report, record = (json.loads(f.read_text()) for f in (tmp_path/"m"/"report.json", one_by_one/"runs"/"ddl-seed1"/"record.json"))
-    for key in ("micro", "macro"): assert report["frame_auc"][key] == pytest.approx(record["frame_auc"][key], abs=1e-4)
-    assert report["rbdc"] == pytest.approx(record["rbdc"])
-    # what is kept beside the table says the same again
-    won, about = (json.loads((one_by_one/f"{n}.json").read_text()) for n in ("won", "reference"))
-    alone = paired(np.array([won["ddl-seed1"]["smoothed"]]), 0, about)
-    assert alone["value"] == pytest.approx(report["frame_auc"]["micro"]["smoothed"], abs=1e-4)
     history = pd.read_csv(one_by_one/"history.csv")
     assert set(history.run) == set(NAMES) and not list(one_by_one.rglob("*.npy"))
 
 
+def test_a_run_is_the_one_that_fit_score_and_evaluate_make(one_by_one, dataset, tmp_path):
+    out, its_run = tmp_path/"m", one_by_one/"runs"/"ddl-seed1"
+    settings = "--height", 32, "--latent", 8, "--epochs", .3, "--seed", 1
+    call("fit", dataset, "--out", out, *settings).works()
+    model = "model.safetensors"
+    assert (out/model).read_bytes() == (its_run/model).read_bytes()
+    call("score", out, dataset, "--out", out, "--maps").works()
+    call("evaluate", out/"scores.csv", dataset).works()
+    report, record = read_json(out/"report.json"), read_json(its_run/"record.json")
+    for key in ("micro", "macro"):
+        expected = pytest.approx(record["frame_auc"][key], abs=1e-4)
+        assert report["frame_auc"][key] == expected
+    assert report["rbdc"] == pytest.approx(record["rbdc"])
+    # what is kept beside the table says the same again
+    won, about = read_json(one_by_one/"won.json"), read_json(one_by_one/"reference.json")
+    alone = paired(np.array([won["ddl-seed1"]["smoothed"]]), 0, about)
+    assert alone["value"] == pytest.approx(report["frame_auc"]["micro"]["smoothed"], abs=1e-4)
+
+
 def test_stopped_and_asked_again(grid, tmp_path):
-    "Ctrl-C in the middle: finished runs stay as they are, the others go on, and the end is the same."
+    """Ctrl-C in the middle: finished runs stay as they are, the others go on, and the end is the
+    same."""
     out = tmp_path/"out"
+    runs = out/"runs"
     process = spawn("ablate", grid(4), "--out", out, "--jobs", 2, start_new_session=True)
-    while process.poll() is None and not (out/"runs"/"recon-seed0"/"record.json").exists(): time.sleep(.05)
-    while process.poll() is None and not (out/"runs"/"recon-seed1"/"checkpoint.pt").exists(): time.sleep(.05)
+    wait_for(runs/"recon-seed0"/"record.json", process)
+    wait_for(runs/"recon-seed1"/"checkpoint.pt", process)
     os.killpg(process.pid, signal.SIGINT)
     finish(process).fails(130, "interrupted")
-    assert not (out/"runs"/"ddl-seed1").exists()                           # nothing new is begun
-    finished = {f: f.stat().st_mtime_ns for f in (out/"runs").glob("*/record.json")}
-    assert finished and len(finished) < 4 and set(pd.read_csv(out/"runs.csv").run) == {f.parent.name for f in finished}
+    assert not (runs/"ddl-seed1").exists()                    # nothing new is begun
+    finished = {f: f.stat().st_mtime_ns for f in runs.glob("*/record.json")}
+    assert finished and len(finished) < 4
+    assert set(pd.read_csv(out/"runs.csv").run) == {f.parent.name for f in finished}
     call("ablate", grid(4), "--out", out, "--jobs", 1).works()
     assert all(f.stat().st_mtime_ns == t for f, t in finished.items())
     call("ablate", grid(4), "--out", tmp_path/"whole", "--jobs", 1).works()
@@ -74,35 +105,45 @@ def test_stopped_and_asked_again(grid, tmp_path):
 
 
 def test_a_killed_run_goes_on(grid, tmp_path):
-    process = spawn("ablate", grid(4, text=TWO_RUNS), "--out", tmp_path/"out", "--jobs", 1)
-    while process.poll() is None and not (tmp_path/"out"/"runs"/"recon-seed0"/"checkpoint.pt").exists(): time.sleep(.02)
-    process.kill(); finish(process)
-    assert not (tmp_path/"out"/"runs"/"recon-seed0"/"record.json").exists()
-    call("ablate", grid(4, text=TWO_RUNS), "--out", tmp_path/"out", "--jobs", 1).works()
-    assert list(table(tmp_path/"out").index) == NAMES[:2]
+    out = tmp_path/"out"
+    command = "ablate", grid(4, text=TWO_RUNS), "--out", out, "--jobs", 1
+    first = out/"runs"/"recon-seed0"
+    process = spawn(*command)
+    wait_for(first/"checkpoint.pt", process, pause=.02)
+    process.kill()
+    finish(process)
+    assert not (first/"record.json").exists()
+    call(*command).works()
+    assert list(table(out).index) == NAMES[:2]
 
 
 def test_a_run_that_fails_costs_no_other(grid, tmp_path):
-    (tmp_path/"out"/"runs"/"ddl-seed0").mkdir(parents=True)
-    (tmp_path/"out"/"runs"/"ddl-seed0"/"checkpoint.pt").write_text("cut off")
-    run("ablate", grid(text=TWO_RUNS), "--out", tmp_path/"out", "--jobs", 2).fails(1, "ddl-seed0", "checkpoint")
-    assert list(table(tmp_path/"out").index) == ["recon-seed0"]
+    out = tmp_path/"out"
+    (out/"runs"/"ddl-seed0").mkdir(parents=True)
+    (out/"runs"/"ddl-seed0"/"checkpoint.pt").write_text("cut off")
+    result = run("ablate", grid(text=TWO_RUNS), "--out", out, "--jobs", 2)
+    result.fails(1, "ddl-seed0", "checkpoint")
+    assert list(table(out).index) == ["recon-seed0"]
 
 
 def test_records_of_another_grid_are_refused(grid, one_by_one, tmp_path):
-    shutil.copytree(one_by_one, tmp_path/"out")
-    before = (tmp_path/"out"/"runs.csv").read_bytes()
-    call("ablate", grid(.4), "--out", tmp_path/"out").fails(1, "epochs = 0.3", "--out")
-    call("ablate", grid(source=write_dataset(tmp_path/"shorter", n=30)), "--out", tmp_path/"out").fails(1, "reference.json", "other footage", "--out")
-    assert (tmp_path/"out"/"runs.csv").read_bytes() == before
-    (tmp_path/"out"/"runs"/"ddl-seed1"/"record.json").write_text("{cut off")
-    call("ablate", grid(), "--out", tmp_path/"out").fails(1, "ddl-seed1", "not a readable record")
+    out = tmp_path/"out"
+    shutil.copytree(one_by_one, out)
+    before = (out/"runs.csv").read_bytes()
+    call("ablate", grid(.4), "--out", out).fails(1, "epochs = 0.3", "--out")
+    shorter = write_dataset(tmp_path/"shorter", n=30)
+    result = call("ablate", grid(source=shorter), "--out", out)
+    result.fails(1, "reference.json", "other footage", "--out")
+    assert (out/"runs.csv").read_bytes() == before
+    (out/"runs"/"ddl-seed1"/"record.json").write_text("{cut off")
+    call("ablate", grid(), "--out", out).fails(1, "ddl-seed1", "not a readable record")
 
 
 def test_bad_input(grid, dataset, movies, two_scenes, tmp_path):
     out = tmp_path/"out"
     call("ablate", tmp_path/"none.toml", "--out", out).fails(1, "none.toml")
-    call("ablate", grid(text=TEXT.replace("regime", "regimes")), "--out", out).fails(1, "grid.toml", "regimes is not a setting")
+    misspelt = grid(text=TEXT.replace("regime", "regimes"))
+    call("ablate", misspelt, "--out", out).fails(1, "grid.toml", "regimes is not a setting")
     call("ablate", grid(source="nowhere"), "--out", out).fails(1, "nowhere")
     call("ablate", grid(), "--out", out, "--jobs", 0).fails(2, "jobs")
     call("ablate", grid(), "--out", out, "--backend", "slurm").fails(1, "loky, ray or dask")
@@ -114,16 +155,25 @@ def test_bad_input(grid, dataset, movies, two_scenes, tmp_path):
 
 def test_footage_in_the_data_folder(dataset, grid, tmp_path, monkeypatch):
     monkeypatch.setenv("DDL_DATA", str(dataset.parent))
-    call("ablate", grid(source=dataset.name, text=TWO_RUNS), "--out", tmp_path/"out", "--jobs", 1).works()
+    runs = grid(source=dataset.name, text=TWO_RUNS)
+    call("ablate", runs, "--out", tmp_path/"out", "--jobs", 1).works()
     assert dataset.name in call("info", dataset.name).works().out
+
+
+MODULES = {"ray": "ray", "dask": "distributed"}
+LIGHT = {"RAY_ADDRESS": "local", "RAY_enable_worker_prestart": "0",
+         "RAY_prestart_worker_first_driver": "0"}
 
 
 @pytest.mark.parametrize("backend", ["ray", "dask"])
 def test_on_a_local_cluster_of_two_workers(backend, grid, one_by_one, tmp_path):
-    if not importlib.util.find_spec({"ray": "ray", "dask": "distributed"}[backend]): pytest.skip(f"{backend} is not installed: pip install 'ddl_nb[cluster]'")
-    light = {"RAY_ADDRESS": "local", "RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
+    if not importlib.util.find_spec(MODULES[backend]):
+        pytest.skip(f"{backend} is not installed: pip install 'ddl_nb[cluster]'")
+    command = ["ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend,
+               "--jobs", 2, "--backend", backend]
     for _ in range(3):
-        result = run("ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend, "--jobs", 2, "--backend", backend, env=os.environ | light)
-        if "timed out during startup" not in result.err: break          # Ray gives its own processes 30 s, which may not do where others compute
+        result = run(*command, env=os.environ | LIGHT)
+        # Ray gives its own processes 30 s, which may not do where others compute
+        if "timed out during startup" not in result.err: break
     assert result.code == 0, result
     pd.testing.assert_frame_equal(table(tmp_path/backend), table(one_by_one).loc[NAMES[:2]])

@@ -1,4 +1,5 @@
-"""Lessons in a real browser: run by a student, explorers moved by keyboard and by mouse, pages read without a kernel. tests/screenshots/ keeps what was seen."""
+"""Lessons in a real browser: run by a student, explorers moved by keyboard and by mouse,
+pages read without a kernel. tests/screenshots/ keeps what was seen."""
 import re
 from base64 import b64decode
 
@@ -6,10 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
+pytest.importorskip("playwright",
+                    reason="playwright is not installed: pip install -e '.[dev]'")
 from lab import CHROMIUM, LONG, Notebook, Shown, chromium, excerpt, expect, jupyterlab
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed: apt-get install chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed: "
+                                                     "apt-get install chromium")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory): return tmp_path_factory.mktemp("lab")
@@ -24,23 +27,36 @@ def browser():
 
 @pytest.fixture
 def notebook(browser, lab, folder):
-    "Opens a notebook of the copy; with `parts`, only the cells that hold one of them, `shorter` says in what."
+    """Opens a notebook of the copy; with `parts`, only the cells that hold one of them, with the
+    replacements of `shorter`."""
     opened = []
+    nbs = folder/"nbs"
     def open_(path, *parts, shorter={}):
-        if parts: path = excerpt(folder/"nbs"/path, *parts, shorter=shorter).relative_to(folder/"nbs")
+        if parts: path = excerpt(nbs/path, *parts, shorter=shorter).relative_to(nbs)
         opened.append(Notebook(browser, lab, path))
         return opened[-1]
     yield open_
     for o in opened: o.close()
 
 
-# Two lessons, whole -------------------------------------------------------------------------------------------------
+# Two lessons, whole ---------------------------------------------------------------------
 
 def test_lesson_3_run_whole(notebook):
     lesson = notebook("course/03_pseudo.ipynb")
     lesson.run_all()
     assert lesson.verdicts() == ["not yet"] * 8
+    check_clip_player(lesson)
+    check_pseudo_bench(lesson)
 
+    blend = "def blend(X, M, A, sigma):\n    return "
+    wrong = lesson.answer(blend, "(1 - sigma) * X + sigma * A", "check_3_3(")
+    assert wrong.startswith("wrong: you disturb the whole frame")
+    lesson.shot("03_wrong", lesson.cell("check_3_3("))
+    right = lesson.answer(blend, "X + M * sigma * (A - X)", "check_3_3(")
+    assert right.startswith("right: ")
+    assert sorted(lesson.verdicts()) == ["not yet"] * 7 + ["right"]
+
+def check_clip_player(lesson):
     player = Shown(lesson, lesson.cell("clip_player(clip, objects)"))
     assert player.nameless() == []
     player.press("slider", "frame", "ArrowRight", "ArrowUp", says="frame 32 of 120, ")
@@ -50,6 +66,7 @@ def test_lesson_3_run_whole(notebook):
     player.click("checkbox", "tracks")
     lesson.until(lambda: player.note == "frame 36 of 120")
 
+def check_pseudo_bench(lesson):
     bench = Shown(lesson, lesson.cell("pseudo_bench(detector"))
     assert bench.nameless() == []
     bench.press("slider", "anomaly weight", "Home", says="L_dist = 1.000 (norm), 1.000 (pixel)")
@@ -58,25 +75,30 @@ def test_lesson_3_run_whole(notebook):
     lesson.shot("03_pseudo_bench", bench.cell)
     at = bench.typed("frame")
     bench.press("slider", "frame", "ArrowRight")
-    assert int(bench.typed("frame")) > int(at)                # the next frame in which the object is there
+    # the next frame in which the object is there
+    assert int(bench.typed("frame")) > int(at)
     bench.press("combobox", "object", "ArrowDown")
     bench.choose("object", "object 17")
-
-    blend = "def blend(X, M, A, sigma):\n    return "
-    assert lesson.answer(blend, "(1 - sigma) * X + sigma * A", "check_3_3(").startswith("wrong: you disturb the whole frame")
-    lesson.shot("03_wrong", lesson.cell("check_3_3("))
-    assert lesson.answer(blend, "X + M * sigma * (A - X)", "check_3_3(").startswith("right: ")
-    assert sorted(lesson.verdicts()) == ["not yet"] * 7 + ["right"]
 
 
 def test_lesson_4_run_whole(notebook):
     lesson = notebook("course/04_distinction.ipynb")
     lesson.run_all()
     assert lesson.verdicts() == ["not yet"] * 8
+    check_loss_landscape(lesson)
 
+    distance = "def distance(a, b):\n    return "
+    wrong = lesson.answer(distance, "(a - b).norm(dim=0)", "check_4_1(")
+    assert wrong.startswith("wrong: you forget the division by sqrt(c)")
+    right = lesson.answer(distance, "(a - b).norm(dim=0) / len(a) ** .5", "check_4_1(")
+    assert right.startswith("right: ")
+    assert sorted(lesson.verdicts()) == ["not yet"] * 7 + ["right"]
+
+def check_loss_landscape(lesson):
     curves = Shown(lesson, lesson.cell("loss_landscape("))
     assert curves.nameless() == []
-    curves.press("slider", "anomaly weight", "ArrowRight", "ArrowRight", says="at 0.54: untrained ")
+    curves.press("slider", "anomaly weight", "ArrowRight", "ArrowRight",
+                 says="at 0.54: untrained ")
     curves.drag("anomaly weight", .25, says="at {}: untrained ")
     assert .2 < float(curves.typed("anomaly weight")) < .3
     lesson.shot("04_loss_landscape", curves.cell)
@@ -85,18 +107,14 @@ def test_lesson_4_run_whole(notebook):
     curves.press("slider", "frame", "PageDown")
     curves.press("combobox", "object", "End")
     curves.choose("object", "object 6")
-    lesson.until(lambda: curves.note.count("lowest near") == 2)          # it grows to its end
-
-    distance = "def distance(a, b):\n    return "
-    assert lesson.answer(distance, "(a - b).norm(dim=0)", "check_4_1(").startswith("wrong: you forget the division by sqrt(c)")
-    assert lesson.answer(distance, "(a - b).norm(dim=0) / len(a) ** .5", "check_4_1(").startswith("right: ")
-    assert sorted(lesson.verdicts()) == ["not yet"] * 7 + ["right"]
+    lesson.until(lambda: curves.note.count("lowest near") == 2)      # it grows to its end
 
 
-# The others' explorers ----------------------------------------------------------------------------------------------
+# The others' explorers ------------------------------------------------------------------
 
 def test_lesson_1_plays_a_clip(notebook):
-    lesson = notebook("course/01_seeing.ipynb", "from dataclasses import", "scene = plaza(", "quiz = dict(", "clip_player(clips")
+    lesson = notebook("course/01_seeing.ipynb", "from dataclasses import", "scene = plaza(",
+                      "quiz = dict(", "clip_player(clips")
     lesson.run_all()
     player = Shown(lesson, lesson.cell("clip_player(clips"))
     assert player.nameless() == [] and player.note == "frame 0 of 120, normal"
@@ -107,14 +125,16 @@ def test_lesson_1_plays_a_clip(notebook):
     player.click("checkbox", "masks", says="anomalous")
 
     player.press("slider", "frame", "Home", says="frame 0 of")
-    player.press("button", "play or pause", "Space")          # it plays by itself, until it is paused
+    # it plays by itself, until it is paused
+    player.press("button", "play or pause", "Space")
     player.changed(lambda: None)
     player.control("button", "play or pause").click()
     player.click("button", "stop", says="frame 0 of")
 
 
 def test_lesson_2_dissects_the_model(notebook):
-    lesson = notebook("course/02_architecture.ipynb", "import time\n", "H, W = ", "detector = Detector.load(", "dissector(detector")
+    lesson = notebook("course/02_architecture.ipynb", "import time\n", "H, W = ",
+                      "detector = Detector.load(", "dissector(detector")
     lesson.run_all()
     layers = Shown(lesson, lesson.cell("dissector(detector"))
     assert layers.nameless() == []
@@ -128,7 +148,8 @@ def test_lesson_2_dissects_the_model(notebook):
 
 
 def test_lesson_5_watches_a_training(notebook):
-    lesson = notebook("course/05_training.ipynb", "RECORDS =", "scene = plaza(", "TrainingMonitor(", shorter={"epochs=4.": "epochs=2."})
+    lesson = notebook("course/05_training.ipynb", "RECORDS =", "scene = plaza(",
+                      "TrainingMonitor(", shorter={"epochs=4.": "epochs=2."})
     lesson.run_all(wait=False)
     cell = lesson.cell("TrainingMonitor(")
     cell.locator(".ddl-explorer img").wait_for(timeout=LONG)
@@ -137,16 +158,21 @@ def test_lesson_5_watches_a_training(notebook):
     first = monitor.picture()
     expect(monitor.box).to_contain_text("step ", timeout=LONG)
     assert lesson.running() and monitor.picture() != first    # while the cell runs
-    step, steps = (int(n) for n in re.match(r"step (\d+) of (\d+): ", monitor.note).groups())
+    said = re.match(r"step (\d+) of (\d+): ", monitor.note)
+    step, steps = map(int, said.groups())
     lesson.shot("05_training_monitor", cell)
     lesson.done()
     assert 0 < step < steps and monitor.note.startswith(f"step {steps} of {steps}: ")
-    picture = cv2.imdecode(np.frombuffer(b64decode(monitor.picture()), np.uint8), cv2.IMREAD_GRAYSCALE)
-    for panel in np.array_split(picture, 4, axis=1)[2:]: assert (panel < 200).mean() > .2      # the frame, and its reconstruction
+    data = np.frombuffer(b64decode(monitor.picture()), np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    _, _, frame, reconstruction = np.array_split(picture, 4, axis=1)
+    for panel in (frame, reconstruction): assert (panel < 200).mean() > .2
 
 
 def test_lesson_6_explores_scores(notebook):
-    lesson = notebook("course/06_scoring.ipynb", "RECORDS =", "scene, detector = plaza(", "score_explorer(detector", shorter={"plaza(train_clips=1": "plaza(train_clips=0, test_clips=4"})
+    lesson = notebook("course/06_scoring.ipynb", "RECORDS =", "scene, detector = plaza(",
+                      "score_explorer(detector",
+                      shorter={"plaza(train_clips=1": "plaza(train_clips=0, test_clips=4"})
     lesson.run_all()
     scores = Shown(lesson, lesson.cell("score_explorer(detector"))
     assert scores.nameless() == []
@@ -161,9 +187,15 @@ def test_lesson_6_explores_scores(notebook):
 
 
 def test_lesson_7_plays_a_video(notebook):
-    lesson = notebook("course/07_camera.ipynb", "import contextlib", "folder = Path(", "for day, key in", "saturday = Clip(", "clip_player(saturday)",
-                      shorter={'(("monday", 1), ("tuesday", 2))': "()", '(("wednesday", 11), ("thursday", 31))': "()",
-                               "8, 13, cyclist=.8, flash=4.2, runner=6, bag=10.6": "8, 4, cyclist=.8", "76, 5, against=1.5": "76, 1, against=.2"})
+    shorter = {
+        '(("monday", 1), ("tuesday", 2))': "()",
+        '(("wednesday", 11), ("thursday", 31))': "()",
+        "8, 13, cyclist=.8, flash=4.2, runner=6, bag=10.6": "8, 4, cyclist=.8",
+        "76, 5, against=1.5": "76, 1, against=.2",
+    }
+    lesson = notebook("course/07_camera.ipynb", "import contextlib", "folder = Path(",
+                      "for day, key in", "saturday = Clip(", "clip_player(saturday)",
+                      shorter=shorter)
     lesson.run_all()
     player = Shown(lesson, lesson.cell("clip_player(saturday)"))
     assert player.nameless() == []
@@ -172,7 +204,7 @@ def test_lesson_7_plays_a_video(notebook):
     lesson.shot("07_clip_player", player.cell)
 
 
-# Reading ------------------------------------------------------------------------------------------------------------
+# Reading --------------------------------------------------------------------------------
 
 def test_a_saved_lesson_shows_its_pictures_without_running_anything(notebook):
     page = notebook("course/solutions/03_pseudo.ipynb")
@@ -180,6 +212,8 @@ def test_a_saved_lesson_shows_its_pictures_without_running_anything(notebook):
     cell.scroll_into_view_if_needed()
     image = cell.locator(".jp-OutputArea img")
     image.wait_for()
-    assert image.evaluate("i => i.naturalWidth") > 500 and cell.locator(".jp-InputPrompt").text_content() == "[ ]:"
+    assert image.evaluate("i => i.naturalWidth") > 500
+    assert cell.locator(".jp-InputPrompt").text_content() == "[ ]:"
     page.shot("03_saved", cell)
-    assert "Error displaying widget" not in page.page.locator(".jp-Notebook").text_content()
+    text = page.page.locator(".jp-Notebook").text_content()
+    assert "Error displaying widget" not in text

@@ -1,31 +1,45 @@
-"""The model on other machines: `ddl export`, its files scored like any model, and what is wrong with such a file said in one line."""
+"""The model on other machines: `ddl export`, its files scored like any model,
+and what is wrong with such a file said in one line."""
 import json, shutil, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-for module in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"): pytest.importorskip(module, reason="the extra deploy is not installed: pip install -e '.[deploy]'")
+for module in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
+    pytest.importorskip(
+        module, reason="the extra deploy is not installed: pip install -e '.[deploy]'")
 import onnx, openvino
 
 from conftest import FRAMES, TINY, call, traced, write_dataset
 from ddl_nb.data import Clip
-from ddl_nb.detector import CALIBRATION, Detector, _windows
+from ddl_nb.detector import Detector
+from ddl_nb.export import QUANTISED, _windows
 
-SAME = 1e-5                                                   # how far scores of the same weights may lie apart ...
-NEAR = 5e-3                                                   # ... and with 8 bits; those of other weights are ten times as far away, which is tested too
-LONGER = [*TINY[:4], "--epochs", "6"]                         # an untrained model returns grey for everything, and so would a broken export of it
+# How far scores of the same weights may lie apart, and with 8 bits; those of other weights are ten
+# times as far away, which is tested too.
+SAME, NEAR = 1e-5, 5e-3
+# An untrained model returns grey for everything, and so would a broken export of it.
+LONGER = [*TINY[:4], "--epochs", "6"]
+REMEDY = "pip install 'ddl_nb[deploy]'"
 
 def scores(model, source, out, *options):
     "The raw scores of all frames, by the command."
     call("score", model, source, "--out", out, *options).works()
     return pd.read_csv(out/"scores.csv").score.to_numpy()
 
-def content(folder): return {f.relative_to(folder): f.read_bytes() if f.is_file() else None for f in folder.rglob("*")}
+def content(folder):
+    return {f.relative_to(folder): f.read_bytes() if f.is_file() else None
+            for f in folder.rglob("*")}
 
-def header(file): return json.loads({p.key: p.value for p in onnx.load(file).metadata_props}["ddl_nb"])
+def largest(difference): return np.abs(difference).max()
+
+def header(file):
+    about = {p.key: p.value for p in onnx.load(file).metadata_props}
+    return json.loads(about["ddl_nb"])
 
 def with_header(graph, file, about):
     onnx.helper.set_model_props(graph, {"ddl_nb": json.dumps(about)})
@@ -33,15 +47,21 @@ def with_header(graph, file, about):
 
 def foreign(name="frames"):
     "A valid network that returns what it is given."
-    inside, outside = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [None, 3, None, None, None]) for n in (name, "out"))
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", [name], ["out"])], "foreign", [inside], [outside])
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    from onnx import helper
+    shape = [None, 3, None, None, None]
+    inside, outside = (helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape)
+                       for n in (name, "out"))
+    node = helper.make_node("Identity", [name], ["out"])
+    graph = helper.make_graph([node], "foreign", [inside], [outside])
+    opset = helper.make_opsetid("", 18)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=10)
 
 def other_weights(file, changed):
     "The same network with its largest array of weights a tenth larger."
     model = onnx.load(file)
-    largest = max(model.graph.initializer, key=lambda a: a.ByteSize())
-    largest.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(largest) * np.float32(1.1), largest.name))
+    array = max(model.graph.initializer, key=lambda a: a.ByteSize())
+    larger = onnx.numpy_helper.to_array(array) * np.float32(1.1)
+    array.CopyFrom(onnx.numpy_helper.from_array(larger, array.name))
     onnx.save(model, changed)
 
 @pytest.fixture(scope="module")
@@ -49,14 +69,18 @@ def deployed(dataset, tmp_path_factory):
     "A model's folder with its three exports, and what the commands printed."
     folder, shown = tmp_path_factory.mktemp("deployed"), {}
     call("fit", dataset, "--out", folder, *LONGER).works()
-    for f in ("checkpoint.pt", "training.csv", "run.json", "strangest.csv", "strangest.png"): (folder/f).unlink()
+    for f in ("checkpoint.pt", "training.csv", "run.json", "strangest.csv", "strangest.png"):
+        (folder/f).unlink()
     shown["model.onnx"] = call("export", folder, "--to", "onnx").works().out
     with pytest.MonkeyPatch.context() as patch:
         traced(folder/"model.onnx", patch)
-        shown["model.xml"] = call("export", folder/"model.safetensors", "--to", "openvino").works().out
+        done = call("export", folder/"model.safetensors", "--to", "openvino")
+        shown["model.xml"] = done.works().out
         done = call("export", folder, "--to", "openvino", "--int8", dataset)
-    assert done.code == 0 and all("Statistics collection" in line for line in done.lines), done      # NNCF's progress
-    return folder, shown | {"model-int8.xml": done.out}
+        shown["model-int8.xml"] = done.out
+    assert done.code == 0, done
+    assert all("Statistics collection" in line for line in done.lines), done   # NNCF's progress
+    return folder, shown
 
 @pytest.fixture
 def quick(deployed, monkeypatch): traced(deployed[0]/"model.onnx", monkeypatch)
@@ -79,64 +103,96 @@ def other(dataset, tmp_path_factory):
     return scores(out, dataset, out/"s")
 
 
-# What works ---------------------------------------------------------------------------------------------------------
+# What works -----------------------------------------------------------------------------
 
 def test_files_lie_beside_the_model(deployed):
     folder, shown = deployed
-    assert set(content(folder)) == {Path(f) for f in ("model.safetensors", "model.onnx", "model.xml", "model.bin", "model-int8.xml", "model-int8.bin")}
+    assert {f.name for f in folder.rglob("*")} == {
+        "model.safetensors", "model.onnx", "model.xml", "model.bin",
+        "model-int8.xml", "model-int8.bin"}
     for name, text in shown.items():
         file, difference = text.splitlines()
         assert file == str(folder/name)
-        assert difference.startswith("largest difference from PyTorch ") and difference.endswith("on this footage") == ("int8" in name)
+        assert difference.startswith("largest difference from PyTorch ")
+        assert difference.endswith("on this footage") == ("int8" in name)
         assert float(difference.split()[4]) < (NEAR if "int8" in name else SAME)
-    assert (folder/"model-int8.bin").stat().st_size < .4 * (folder/"model.bin").stat().st_size
+    size, size_int8 = ((folder/f).stat().st_size for f in ("model.bin", "model-int8.bin"))
+    assert size_int8 < .4 * size
 
 def test_files_say_nothing_of_the_machine(deployed):
     places = [str(Path(p).parent.parent).encode() for p in (__file__, torch.__file__)]
-    assert [f for f, data in content(deployed[0]).items() if any(p in data for p in places)] == []
+    for file, data in content(deployed[0]).items():
+        assert not any(p in data for p in places), file
 
-@pytest.mark.parametrize("name, program", [("model.onnx", "onnxruntime"), ("model.xml", "openvino")])
-def test_scores_are_those_of_pytorch(name, program, deployed, original, expected, other, dataset, tmp_path):
+RUN_BY = [("model.onnx", "onnxruntime"), ("model.xml", "openvino")]
+
+@pytest.mark.parametrize("name, module", RUN_BY)
+def test_scores_are_those_of_pytorch(
+        name, module, deployed, original, expected, other, dataset, tmp_path):
     got = scores(deployed[0]/name, dataset, tmp_path, "--maps", "--video")
-    assert len(got) == 2 * FRAMES and np.abs(got - expected).max() < SAME and np.abs(other - expected).max() > 1000 * SAME
-    about, before = (json.loads((folder/"score.json").read_text()) for folder in (tmp_path, original))
-    assert all(about[key] == before[key] for key in ("size", "channels", "scale")) and program in about["versions"]
-    np.testing.assert_allclose(np.load(tmp_path/"maps"/"02.npy"), np.load(original/"maps"/"02.npy"), atol=1e-3)
+    assert len(got) == 2 * FRAMES and largest(got - expected) < SAME
+    assert largest(other - expected) > 1000 * SAME
+    about, before = (json.loads((f/"score.json").read_text()) for f in (tmp_path, original))
+    (scene, now), = about["scenes"].items()
+    for key in ("size", "channels", "scale"): assert now[key] == before["scenes"][scene][key]
+    assert module in about["versions"]
+    maps, maps_before = (np.load(f/"maps"/"02.npy") for f in (tmp_path, original))
+    np.testing.assert_allclose(maps, maps_before, atol=1e-3)
     assert (tmp_path/"video"/"02.mp4").stat().st_size > 1000
     call("evaluate", tmp_path/"scores.csv", dataset).works()
 
 def test_eight_bits_are_near(deployed, expected, other, dataset, tmp_path):
     folder, shown = deployed
     got = scores(folder/"model-int8.xml", dataset, tmp_path/"s")
-    assert 0 < np.abs(got - expected).max() < NEAR and np.corrcoef(got, expected)[0, 1] > .9999
-    assert np.abs(other - expected).max() > 10 * NEAR and np.corrcoef(other, expected)[0, 1] < .99      # other weights would not pass
-    before, after = (scores(folder/name, dataset/"training"/"frames", tmp_path/name) for name in ("model.safetensors", "model-int8.xml"))
-    assert f"{np.abs(after - before).max():.1e}" == shown["model-int8.xml"].split()[5]       # it is the difference on normal footage that was said
+    assert 0 < largest(got - expected) < NEAR
+    assert np.corrcoef(got, expected)[0, 1] > .9999
+    # other weights would not pass
+    assert largest(other - expected) > 10 * NEAR
+    assert np.corrcoef(other, expected)[0, 1] < .99
 
-@pytest.mark.parametrize("name, program", [("model.safetensors", "PyTorch"), ("model.onnx", "ONNX Runtime"), ("model-int8.xml", "OpenVINO")])
+def test_export_says_the_difference_on_normal_footage(deployed, dataset, tmp_path):
+    folder, shown = deployed
+    normal = dataset/"training"/"frames"
+    before, after = (scores(folder/name, normal, tmp_path/name)
+                     for name in ("model.safetensors", "model-int8.xml"))
+    assert f"{largest(after - before):.1e}" == shown["model-int8.xml"].split()[5]
+
+@pytest.mark.parametrize("name, program", [
+    ("model.safetensors", "PyTorch"),
+    ("model.onnx", "ONNX Runtime"),
+    ("model-int8.xml", "OpenVINO"),
+])
 def test_info(name, program, deployed):
     shown = call("info", deployed[0]/name).works().out
     original = call("info", deployed[0]).works().out
     assert shown == original.replace("PyTorch", program) and shown.count(program) == 1
-    for word in ("c3dsu", "32x48", "square", "0.99: "): assert word in shown
+    for word in ("c3dsu", "32x48", "square", "q99: "): assert word in shown
 
 def test_normal_clips_of_the_models_scene(deployed, two_scenes, monkeypatch, tmp_path):
     "Of a source with several scenes, those of the model's own."
     taken = []
-    monkeypatch.setattr(Detector, "export", lambda self, out, clips: taken.extend(c.name for c in clips) or 0.)
-    monkeypatch.setattr(Detector, "load", lambda file: Detector(None, None, None, scene="02"))
+    def export(detector, out, clips):
+        taken.extend(c.name for c in clips)
+        return 0.
+
+    def load(file): return Detector(None, None, None, scene="02")
+
+    monkeypatch.setattr("ddl_nb.cli.export_model", export)
+    monkeypatch.setattr(Detector, "load", load)
     call("export", deployed[0], "--to", "openvino", "--int8", two_scenes).works()
     assert taken == ["02_001"]
 
 def test_windows_are_spread_over_all_footage():
     "Many short clips and a long one; each clip's frames have one grey level of their own."
     detector = Detector.__new__(Detector)
-    detector.model, detector.size, detector.settings = torch.nn.Module(), (16, 16), type("S", (), {"channels": 1})
-    detector.model.window = 3
-    for lengths in ([4] * 1000, [2000], [5] * 30, [CALIBRATION + 2]):
-        clips = [Clip(np.full((n, 16, 16, 1), i % 256, np.uint8)) for i, n in enumerate(lengths)]
+    detector.model = SimpleNamespace(window=3)
+    detector.settings = SimpleNamespace(channels=1)
+    detector.size = (16, 16)
+    for lengths in ([4] * 1000, [2000], [5] * 30, [QUANTISED + 2]):
+        clips = [Clip(np.full((n, 16, 16, 1), i % 256, np.uint8))
+                 for i, n in enumerate(lengths)]
         windows = _windows(clips, detector)
-        assert CALIBRATION <= len(windows) <= 4 * CALIBRATION
+        assert QUANTISED <= len(windows) <= 4 * QUANTISED
         assert windows[0].shape == (1, 1, 3, 16, 16)
         if len(lengths) > 1: assert len({w.max() for w in windows}) >= 30
 
@@ -146,15 +202,19 @@ def test_ctrl_c_after_models_have_come_and_gone(deployed):
 import gc, signal, sys
 from pathlib import Path
 import torch
-from ddl_nb.detector import Exported
+from ddl_nb.scoring import Exported
+file = Path({str(deployed[0]/"model.xml")!r})
 clip = torch.rand(1, 3, 8, 32, 48).numpy()
-first, second = Exported(Path({str(deployed[0]/"model.xml")!r})), Exported(Path({str(deployed[0]/"model.xml")!r}))
-first.run(clip); second.run(clip)
-del first, second; gc.collect()
+first, second = Exported(file), Exported(file)
+first.run(clip)
+second.run(clip)
+del first, second
+gc.collect()
 try: signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt: sys.exit(130)
 """
-    result = subprocess.run([sys.executable, "-X", "faulthandler", "-c", program], capture_output=True, text=True)
+    command = [sys.executable, "-X", "faulthandler", "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 130, result
 
 def test_a_running_model_does_not_need_its_files_any_more(deployed, dataset, tmp_path):
@@ -163,150 +223,257 @@ def test_a_running_model_does_not_need_its_files_any_more(deployed, dataset, tmp
     detector = Detector.load(tmp_path/"model.xml")
     (tmp_path/"model.xml").unlink()
     clip = Clip(dataset/"testing"/"frames"/"01")
-    np.testing.assert_allclose(detector.score(clip).frames, Detector.load(deployed[0]/"model.safetensors").score(clip).frames, atol=SAME)
+    want = Detector.load(deployed[0]/"model.safetensors").score(clip).frames
+    np.testing.assert_allclose(detector.score(clip).frames, want, atol=SAME)
 
 
-# Wrong commands -----------------------------------------------------------------------------------------------------
+# Wrong commands -------------------------------------------------------------------------
 
-@pytest.mark.parametrize("options, names", [([], ["--to"]), (["--to", "tflite"], ["tflite", "onnx", "openvino"]), (["--to", "ONNX"], ["ONNX"]), (["--to", "onnx", "--int8", "DATA"], ["--int8", "openvino"]),
-                                            (["--to", "onnx", "--out", "OUT.xml"], ["OUT.xml", ".onnx"]), (["--to", "openvino", "--out", "OUT.onnx"], ["OUT.onnx", ".xml"]), (["--to", "openvino", "--out", "OUT"], ["OUT", ".xml"])])
+@pytest.mark.parametrize("options, names", [
+    ("", ["--to"]),
+    ("--to tflite", ["tflite", "onnx", "openvino"]),
+    ("--to ONNX", ["ONNX"]),
+    ("--to onnx --int8 DATA", ["--int8", "openvino"]),
+    ("--to onnx --out OUT.xml", ["OUT.xml", ".onnx"]),
+    ("--to openvino --out OUT.onnx", ["OUT.onnx", ".xml"]),
+    ("--to openvino --out OUT", ["OUT", ".xml"]),
+])
 def test_misuse(options, names, deployed, dataset, tmp_path):
     before = content(deployed[0])
-    call("export", deployed[0], *[str(dataset) if o == "DATA" else o.replace("OUT", str(tmp_path/"OUT")) for o in options]).fails(2, *names)
+    places = {"DATA": str(dataset), "OUT": str(tmp_path/"OUT")}
+    for name, place in places.items(): options = options.replace(name, place)
+    call("export", deployed[0], *options.split()).fails(2, *names)
     assert content(deployed[0]) == before and not content(tmp_path)
 
 def test_no_model(dataset, tmp_path):
     call("export", tmp_path, "--to", "onnx").fails(1, tmp_path/"model.safetensors")
-    call("export", tmp_path/"x"/"model.safetensors", "--to", "onnx").fails(1, tmp_path/"x"/"model.safetensors")
+    model = tmp_path/"x"/"model.safetensors"
+    call("export", model, "--to", "onnx").fails(1, model)
     assert not content(tmp_path)
 
-@pytest.mark.parametrize("name, to", [("model.onnx", "onnx"), ("model.onnx", "openvino"), ("model.xml", "openvino")])
+@pytest.mark.parametrize("name, to", [
+    ("model.onnx", "onnx"), ("model.onnx", "openvino"), ("model.xml", "openvino"),
+])
 def test_exported_already(name, to, deployed):
     before = content(deployed[0])
-    call("export", deployed[0]/name, "--to", to).fails(1, deployed[0]/name, "model.safetensors")
+    model = deployed[0]/name
+    call("export", model, "--to", to).fails(1, model, "model.safetensors")
     assert content(deployed[0]) == before
 
-@pytest.mark.parametrize("what, names", [("short", [CALIBRATION, FRAMES - 2]), ("tests", ["scene square", "no normal clips", "train/"]), ("none", ["none"]), ("scenes", ["campus", "square", "01, 02"])])
+@pytest.mark.parametrize("what, names", [
+    ("short", [QUANTISED, FRAMES - 2]),
+    ("tests", ["scene square", "no normal clips", "train/"]),
+    ("none", ["none"]),
+    ("scenes", ["campus", "square", "01, 02"]),
+])
 def test_footage_that_does_not_do(what, names, deployed, two_scenes, tmp_path):
     "No half-made file, and the earlier export stays."
-    if what in ("short", "tests"): write_dataset(tmp_path/"square", train=1)
-    if what == "tests": shutil.rmtree(tmp_path/"square"/"training")
-    source = {"short": tmp_path/"square", "tests": tmp_path/"square", "none": tmp_path/"none", "scenes": two_scenes}[what]
+    source = tmp_path/"none"
+    if what == "scenes": source = two_scenes
+    if what in ("short", "tests"): source = write_dataset(tmp_path/"square", train=1)
+    if what == "tests": shutil.rmtree(source/"training")
     before = content(deployed[0])
     call("export", deployed[0], "--to", "openvino", "--int8", source).fails(1, *names)
     assert content(deployed[0]) == before
 
 
-# Files that are none, or not whole ----------------------------------------------------------------------------------
+# Files that are none, or not whole ------------------------------------------------------
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "text", "cut", "nearly whole", "foreign", "newer", "no settings", "a list", "unknown setting"])
-def test_onnx_file(kind, deployed, dataset, tmp_path):
-    good, file = deployed[0]/"model.onnx", tmp_path/"model.onnx"
-    about, data = header(good), good.read_bytes()
-    def put(about): with_header(onnx.load(good), file, about)
-    {"missing": lambda: None, "empty": file.touch, "text": lambda: file.write_text("a model\n" * 40), "cut": lambda: file.write_bytes(data[:len(data) // 2]), "nearly whole": lambda: file.write_bytes(data[:-3]),
-     "foreign": lambda: onnx.save(foreign(), file), "newer": lambda: put(about | {"format": 99}), "no settings": lambda: put({"format": 1}), "a list": lambda: put([1, 2]),
-     "unknown setting": lambda: put(about | {"settings": about["settings"] | {"colour": "blue"}})}[kind]()
-    message = {"missing": "no such", "foreign": "an ONNX file, but not a model of this package", "newer": "newer version"}.get(kind, "")
+def check_refused(file, message, dataset, tmp_path):
+    "By score and by info, in a line with this message."
     call("score", file, dataset, "--out", tmp_path/"x").fails(1, file, message)
     call("info", file).fails(1, file, message)
     assert not (tmp_path/"x").exists()
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "text", "cut", "foreign", "newer", "no bin", "other bin", "cut bin", "bin of 8 bits"])
-def test_openvino_files(kind, deployed, dataset, tmp_path):
-    file, weights = tmp_path/"model.xml", tmp_path/"model.bin"
-    if kind != "missing":
-        for f in ("model.xml", "model.bin"): shutil.copy(deployed[0]/f, tmp_path)
+@pytest.mark.parametrize("kind, message", [
+    ("missing", "no such"), ("empty", ""), ("text", ""), ("cut", ""), ("nearly whole", ""),
+    ("foreign", "an ONNX file, but not a model of this package"),
+])
+def test_onnx_file_that_is_none_or_not_whole(kind, message, deployed, dataset, tmp_path):
+    file = tmp_path/"model.onnx"
+    good = (deployed[0]/"model.onnx").read_bytes()
+    if kind == "empty": file.touch()
+    if kind == "text": file.write_text("a model\n" * 40)
+    if kind == "cut": file.write_bytes(good[:len(good) // 2])
+    if kind == "nearly whole": file.write_bytes(good[:-3])
+    if kind == "foreign": onnx.save(foreign(), file)
+    check_refused(file, message, dataset, tmp_path)
+
+@pytest.mark.parametrize("kind, message", [
+    ("newer", "newer version"), ("no settings", ""), ("a list", ""), ("unknown setting", ""),
+])
+def test_onnx_file_with_another_header(kind, message, deployed, dataset, tmp_path):
+    good, file = deployed[0]/"model.onnx", tmp_path/"model.onnx"
+    about = header(good)
+    if kind == "newer": about["format"] = 99
+    if kind == "no settings": about = {"format": 1}
+    if kind == "a list": about = [1, 2]
+    if kind == "unknown setting": about["settings"]["colour"] = "blue"
+    with_header(onnx.load(good), file, about)
+    check_refused(file, message, dataset, tmp_path)
+
+def to_openvino(onnx_file, file):
+    model = openvino.Core().read_model(onnx_file)
+    openvino.save_model(model, file, compress_to_fp16=False)
+
+@pytest.fixture
+def yesterdays(deployed, tmp_path):
+    "A copy of the OpenVINO export: its .xml and its .bin."
+    for f in ("model.xml", "model.bin"): shutil.copy(deployed[0]/f, tmp_path)
+    return tmp_path/"model.xml", tmp_path/"model.bin"
+
+@pytest.mark.parametrize("kind, message", [
+    ("missing", "no such"), ("empty", ".bin"), ("text", ".bin"), ("cut", ".bin"),
+    ("newer", "newer version"),
+    ("foreign", "an OpenVINO file, but not a model of this package"),
+])
+def test_openvino_xml(kind, message, yesterdays, dataset, tmp_path):
+    file, weights = yesterdays
+    if kind == "missing":
+        file.unlink()
+        weights.unlink()
     if kind == "empty": file.write_bytes(b"")
     if kind == "text": file.write_text("<p>a model</p>\n" * 40)
     if kind == "cut": file.write_bytes(file.read_bytes()[:-500])
-    if kind == "newer": file.write_text(file.read_text().replace("{&quot;format&quot;: 1,", "{&quot;format&quot;: 99,"))
+    if kind == "newer":
+        old, new = "{&quot;format&quot;: 1,", "{&quot;format&quot;: 99,"
+        file.write_text(file.read_text().replace(old, new))
+    if kind == "foreign":
+        onnx.save(foreign(), tmp_path/"f.onnx")
+        to_openvino(tmp_path/"f.onnx", file)
+    check_refused(file, message, dataset, tmp_path)
+
+@pytest.mark.parametrize("kind", ["no bin", "cut bin", "bin of 8 bits"])
+def test_openvino_bin(kind, yesterdays, deployed, dataset, tmp_path):
+    file, weights = yesterdays
     if kind == "no bin": weights.unlink()
     if kind == "cut bin": weights.write_bytes(weights.read_bytes()[:-500])
     if kind == "bin of 8 bits": shutil.copy(deployed[0]/"model-int8.bin", weights)
-    if kind == "foreign": onnx.save(foreign(), tmp_path/"f.onnx"); openvino.save_model(openvino.Core().read_model(tmp_path/"f.onnx"), file)
-    if kind == "other bin":                                   # of the same size
-        size = weights.stat().st_size
-        other_weights(deployed[0]/"model.onnx", tmp_path/"o.onnx"); openvino.save_model(openvino.Core().read_model(tmp_path/"o.onnx"), tmp_path/"o.xml", compress_to_fp16=False)
-        shutil.move(tmp_path/"o.bin", weights)
-        assert weights.stat().st_size == size
-    message = {"missing": "no such", "foreign": "an OpenVINO file, but not a model of this package", "newer": "newer version", "other bin": "belongs to another model"}.get(kind, ".bin")
-    call("score", file, dataset, "--out", tmp_path/"x").fails(1, file, message)
-    call("info", file).fails(1, file, message)
-    assert not (tmp_path/"x").exists()
+    check_refused(file, ".bin", dataset, tmp_path)
+
+def test_openvino_bin_of_another_model(yesterdays, deployed, dataset, tmp_path):
+    "Of the same size."
+    file, weights = yesterdays
+    size = weights.stat().st_size
+    other_weights(deployed[0]/"model.onnx", tmp_path/"o.onnx")
+    to_openvino(tmp_path/"o.onnx", tmp_path/"o.xml")
+    shutil.move(tmp_path/"o.bin", weights)
+    assert weights.stat().st_size == size
+    check_refused(file, "belongs to another model", dataset, tmp_path)
 
 @pytest.mark.parametrize("name", ["frames", "pictures"])
 def test_our_header_over_another_network(name, deployed, dataset, tmp_path):
-    with_header(foreign(name), tmp_path/"model.onnx", header(deployed[0]/"model.onnx"))
-    call("score", tmp_path/"model.onnx", dataset, "--out", tmp_path/"x").fails(1, tmp_path/"model.onnx")
+    file = tmp_path/"model.onnx"
+    with_header(foreign(name), file, header(deployed[0]/"model.onnx"))
+    call("score", file, dataset, "--out", tmp_path/"x").fails(1, file)
     assert not (tmp_path/"x"/"scores.csv").exists()
 
 
-# An export that fails: what was there stays, and nothing half-written is added ---------------------------------------
+# An export that fails: what was there stays, and nothing half-written is added ----------
+
+EXPORTS = ("m.onnx", "m.xml", "m.bin")
+TARGETS = {"onnx": "m.onnx", "openvino": "m.xml"}     # target -> the file that is asked for
+
+def write_exports_of_yesterday(folder):
+    for f in EXPORTS: (folder/f).write_text("of yesterday")
 
 @pytest.fixture
 def place(tmp_path):
     "A folder with the exports of yesterday."
     folder = tmp_path/"place"
     folder.mkdir()
-    for f in ("m.onnx", "m.xml", "m.bin"): (folder/f).write_text("of yesterday")
+    write_exports_of_yesterday(folder)
     return folder
 
-WAYS = [["--to", "onnx", "--out", "m.onnx"], ["--to", "openvino", "--out", "m.xml"], ["--to", "openvino", "--int8", "DATA", "--out", "m.xml"]]
+@pytest.fixture
+def export(deployed):
+    "Exports the model to a target, to its file in `folder`."
+    def export_to(target, folder, *options):
+        file = folder/TARGETS[target]
+        return call("export", deployed[0], "--to", target, *options, "--out", file)
+    return export_to
 
-def export(model, place, dataset, options): return call("export", model, *[dataset if o == "DATA" else place/o if o.startswith("m.") else o for o in options])
-
-@pytest.mark.parametrize("options", WAYS[:2], ids=["onnx", "openvino"])
-def test_a_good_export_replaces_the_one_of_yesterday(options, quick, deployed, dataset, place):
-    before, file = content(place), Path(options[-1])
-    export(deployed[0], place, dataset, options).works()
-    changed = {f for f in before if content(place)[f] != before[f]}
-    assert set(content(place)) == set(before) and changed == ({file, Path("m.bin")} if file.suffix == ".xml" else {file})
-    call("info", place/file).works()
-
-@pytest.mark.parametrize("options, module", [(way, m) for way, own in zip(WAYS, (["onnxruntime"], ["openvino"], ["openvino", "nncf"])) for m in ("onnx", "onnxscript", *own)])
-def test_missing_extra(options, module, deployed, dataset, place, monkeypatch):
-    "Said before the long work, which is a trap here."
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("the model was traced all the same"))
+@pytest.mark.parametrize("target, files", [
+    ("onnx", {"m.onnx"}), ("openvino", {"m.xml", "m.bin"}),
+])
+def test_a_good_export_replaces_the_one_of_yesterday(target, files, quick, export, place):
     before = content(place)
-    export(deployed[0], place, dataset, options).fails(1, module, "pip install 'ddl_nb[deploy]'")
+    export(target, place).works()
+    after = content(place)
+    assert set(after) == set(before)
+    assert {f.name for f in before if after[f] != before[f]} == files
+    call("info", place/TARGETS[target]).works()
+
+@pytest.mark.parametrize("target, int8, module", [
+    *[("onnx", False, m) for m in ("onnx", "onnxscript", "onnxruntime")],
+    *[("openvino", False, m) for m in ("onnx", "onnxscript", "openvino")],
+    *[("openvino", True, m) for m in ("onnx", "onnxscript", "openvino", "nncf")],
+])
+def test_missing_extra(target, int8, module, export, dataset, place, monkeypatch):
+    "Said before the long work, which is a trap here."
+    def trace(*_, **__): pytest.fail("the model was traced all the same")
+
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(torch.onnx, "export", trace)
+    before = content(place)
+    options = ["--int8", dataset] if int8 else []
+    export(target, place, *options).fails(1, module, REMEDY)
     assert content(place) == before
 
-@pytest.mark.parametrize("name, module", [("model.onnx", "onnxruntime"), ("model.xml", "openvino")])
+@pytest.mark.parametrize("name, module", RUN_BY)
 def test_running_without_the_extra(name, module, deployed, dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    call("score", deployed[0]/name, dataset, "--out", tmp_path/"x").fails(1, module, "pip install 'ddl_nb[deploy]'")
+    result = call("score", deployed[0]/name, dataset, "--out", tmp_path/"x")
+    result.fails(1, module, REMEDY)
     call("score", deployed[0]/"model.safetensors", dataset, "--out", tmp_path/"y").works()
 
-@pytest.mark.parametrize("options", WAYS[:2], ids=["onnx", "openvino"])
-@pytest.mark.parametrize("trouble", ["tracing", "other weights", "no memory"])
-def test_export_that_fails(options, trouble, deployed, dataset, place, tmp_path, monkeypatch):
-    def fail(*_, **__): raise RuntimeError("unsupported operator\nwith much detail") if trouble == "tracing" else MemoryError()
-    if trouble == "other weights": other_weights(deployed[0]/"model.onnx", tmp_path/"other.onnx"); traced(tmp_path/"other.onnx", monkeypatch)
-    else: monkeypatch.setattr(torch.onnx, "export", fail)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("error, message", [
+    (RuntimeError("unsupported operator\nwith much detail"), "unsupported operator"),
+    (MemoryError(), "MemoryError"),
+], ids=["tracing", "no memory"])
+def test_export_that_fails(target, error, message, export, place, monkeypatch):
+    def trace(*_, **__): raise error
+
+    monkeypatch.setattr(torch.onnx, "export", trace)
     before = content(place)
-    export(deployed[0], place, dataset, options).fails(1, {"tracing": "unsupported operator", "other weights": "differs from PyTorch", "no memory": "MemoryError"}[trouble])
+    export(target, place).fails(1, message)
     assert content(place) == before
 
-@pytest.mark.parametrize("options", WAYS[:2], ids=["onnx", "openvino"])
-def test_output_under_a_file(options, quick, deployed, dataset, tmp_path):
-    (tmp_path/"file").write_text("I stay.")
-    export(deployed[0], tmp_path/"file", dataset, options).fails(1, tmp_path/"file"/options[-1], "written")
+@pytest.mark.parametrize("target", TARGETS)
+def test_export_that_gives_other_scores(
+        target, export, deployed, place, tmp_path, monkeypatch):
+    other_weights(deployed[0]/"model.onnx", tmp_path/"other.onnx")
+    traced(tmp_path/"other.onnx", monkeypatch)
+    before = content(place)
+    export(target, place).fails(1, "differs from PyTorch")
+    assert content(place) == before
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_output_under_a_file(target, quick, export, tmp_path):
+    file = tmp_path/"file"
+    file.write_text("I stay.")
+    export(target, file).fails(1, file/TARGETS[target], "written")
     assert content(tmp_path) == {Path("file"): b"I stay."}
 
-@pytest.mark.parametrize("options, folder", [(WAYS[0], "m.onnx"), (WAYS[1], "m.xml"), (WAYS[1], "m.bin")], ids=["onnx", "xml", "bin"])
-def test_a_folder_where_the_file_should_be(options, folder, quick, deployed, dataset, place):
-    (place/folder).unlink(); (place/folder).mkdir()
+@pytest.mark.parametrize("target, folder", [
+    ("onnx", "m.onnx"), ("openvino", "m.xml"), ("openvino", "m.bin"),
+])
+def test_a_folder_where_the_file_should_be(target, folder, quick, export, place):
+    (place/folder).unlink()
+    (place/folder).mkdir()
     before = content(place)
-    export(deployed[0], place, dataset, options).fails(1, place/options[-1], "folder")
+    export(target, place).fails(1, place/TARGETS[target], "folder")
     assert content(place) == before
 
-@pytest.mark.parametrize("options, free", [(WAYS[0], 0), (WAYS[0], 100_000), (WAYS[1], 100_000), (WAYS[1], 400_000), (WAYS[1], 500_000)])
-def test_full_disk(options, free, quick, deployed, dataset, small_disk):
+@pytest.mark.parametrize("target, free", [
+    ("onnx", 0), ("onnx", 100_000),
+    ("openvino", 100_000), ("openvino", 400_000), ("openvino", 500_000),
+])
+def test_full_disk(target, free, quick, export, small_disk):
     place, fill = small_disk
-    for f in ("m.onnx", "m.xml", "m.bin"): (place/f).write_text("of yesterday")
+    write_exports_of_yesterday(place)
     fill(free)
     before = content(place)
-    export(deployed[0], place, dataset, options).fails(1, place/options[-1], "written")
+    export(target, place).fails(1, place/TARGETS[target], "written")
     assert content(place) == before

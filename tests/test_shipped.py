@@ -4,30 +4,40 @@ from pathlib import Path
 
 import pytest
 from conftest import call
-from ddl_nb.data import find_data
+from ddl_nb.running import find_data
 from ddl_nb.detector import SHIPPED, Detector
 
 ROOT = Path(__file__).parent.parent
 
 def test_named_in_a_terminal(dataset, tmp_path):
-    "A word in place of a file: scored on foreign footage, described, and not taken for a folder of data."
-    call("score", "ped2", dataset, "--out", tmp_path/"scores").works()
-    assert len((tmp_path/"scores"/"scores.csv").read_text().splitlines()) > 2
+    """A word in place of a file: scored on foreign footage, described, and not taken for a folder
+    of data."""
+    out = tmp_path/"scores"
+    call("score", "ped2", dataset, "--out", out).works()
+    assert len((out/"scores.csv").read_text().splitlines()) > 2
     assert "128x192" in call("info", "ped2").works().out
-    call("score", "pad2", dataset, "--out", tmp_path).fails(1, "pad2: no such model file", "ped2")
+    result = call("score", "pad2", dataset, "--out", tmp_path)
+    result.fails(1, "pad2: no such model file", "ped2")
 
 def test_packaged():
     assert "recursive-include ddl_nb *.safetensors" in (ROOT/"MANIFEST.in").read_text()
-    for file in SHIPPED.values(): assert file.stat().st_size <= 2 * 2**20 and file.parent == ROOT/"ddl_nb"/"weights"
+    for file in SHIPPED.values():
+        assert file.stat().st_size <= 2 * 2**20
+        assert file.parent == ROOT/"ddl_nb"/"weights"
 
 def test_ped2_reproduces_its_record(tmp_path):
     "Scored and evaluated from the command line, to 0.01 of what the run recorded."
     source = find_data("ped2")
-    if not source.exists(): pytest.skip(f"{source}: UCSD Ped2 is not there; DDL_DATA names the folder that holds ped2/")
+    if not source.exists():
+        pytest.skip(f"{source}: UCSD Ped2 is not there; "
+                    "DDL_DATA names the folder that holds ped2/")
     s = Detector.load("ped2").settings
-    record = json.loads((ROOT/"results"/"table2"/"runs"/f"{s.arch}-{s.regime}-seed{s.seed}"/"record.json").read_text())
+    its_run = ROOT/"results"/"table2"/"runs"/f"{s.arch}-{s.regime}-seed{s.seed}"
+    record = json.loads((its_run/"record.json").read_text())
     call("score", "ped2", source, "--out", tmp_path).works()
     call("evaluate", tmp_path/"scores.csv", source).works()
     found = json.loads((tmp_path/"report.json").read_text())["frame_auc"]
     for measure, kinds in record["frame_auc"].items():
-        for kind, value in kinds.items(): assert found[measure][kind] == pytest.approx(value, abs=.01), (measure, kind)
+        for kind, value in kinds.items():
+            want = pytest.approx(value, abs=.01)
+            assert found[measure][kind] == want, (measure, kind)

@@ -1,13 +1,15 @@
-"""Make the students' notebooks in nbs/course/ from the solutions in nbs/course/solutions/: course.py [ROOT].
+"""Make the students' notebooks in nbs/course/ from nbs/course/solutions/: course.py [ROOT].
 
 A solution is a whole notebook. What a student is not given, or gets in another form:
 
-    ### BEGIN SOLUTION  return ...        from here to ### END SOLUTION the student sees what stands behind the marker
-    #| default_exp course.seeing          becomes an import of that module, which holds the checks
-    #| export                             is in the module: left out
-    test_check(...)                       tries the checks: left out
-    **Solution.** in prose                left out, the whole cell: what follows for everybody needs another cell
-    outputs                               left out: a prediction comes before the picture
+    ### BEGIN SOLUTION  return ...   from here to ### END SOLUTION the student sees
+                                     what stands behind the marker
+    #| default_exp course.seeing     becomes an import of that module, which holds the checks
+    #| export                        is in the module: left out
+    test_check(...)                  tries the checks: left out
+    **Solution.** in prose           left out, the whole cell:
+                                     what follows for everybody needs another cell
+    outputs                          left out: a prediction comes before the picture
 """
 import re
 import sys
@@ -16,14 +18,18 @@ from pathlib import Path
 import nbformat
 
 root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
-SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION[ \t]*(.*)\n(?:.*\n)*?[ \t]*### END SOLUTION[ \t]*$", re.M)
+MODULE = re.compile(r"^#\| ?default_exp (\S+)$", re.M)
+SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION[ \t]*(.*)\n"
+                      r"(?:.*\n)*?"
+                      r"[ \t]*### END SOLUTION[ \t]*$", re.M)
 
 
 def left_out(cell):
     if cell.cell_type == "markdown":
         solution = cell.source.startswith("**Solution.**")
         if solution and re.search(r"^#+ ", cell.source, re.M):
-            raise SystemExit(f"a heading stands in a cell that students do not get; give it a cell of its own: {cell.source[:60]}...")
+            raise SystemExit("a heading stands in a cell that students do not get; "
+                             f"give it a cell of its own: {cell.source[:60]}...")
         return solution
     return bool(re.search(r"^#\| ?export|^ *test_check\(", cell.source, re.M))
 
@@ -31,15 +37,18 @@ def left_out(cell):
 def student(notebook):
     notebook.cells = [c for c in notebook.cells if not left_out(c)]
     for cell in notebook.cells:
-        cell.source = cell.source.replace("../../", "../")  # links: the student's notebook lies one folder higher
+        # links: the student's notebook lies one folder higher
+        cell.source = cell.source.replace("../../", "../")
         if cell.cell_type == "code":
-            cell.source = re.sub(r"^#\| ?default_exp (\S+)$", r"from ddl_nb.\1 import *", cell.source, flags=re.M)
+            cell.source = MODULE.sub(r"from ddl_nb.\1 import *", cell.source)
             cell.source = SOLUTION.sub(r"\1\2  # your answer", cell.source)
-            cell.outputs, cell.execution_count = [], None
+            cell.outputs = []
+            cell.execution_count = None
     return notebook
 
 
 solutions = sorted((root / "nbs" / "course" / "solutions").glob("*.ipynb"))
 for path in solutions:
-    nbformat.write(student(nbformat.read(path, as_version=4)), path.parent.parent / path.name)
+    lesson = student(nbformat.read(path, as_version=4))
+    nbformat.write(lesson, path.parent.parent / path.name)
 print(f"{len(solutions)} lessons")

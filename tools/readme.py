@@ -8,17 +8,26 @@ from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
 root = Path(__file__).parent.parent
+NO_PROMPT = Config(TemplateExporter={"exclude_output_prompt": True})
+
+
+def shown(cell):
+    "What the README shows of a code cell: all but its directives, or nothing."
+    if "#| echo: false" in cell.source: return ""
+    return re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
 
 
 def render():
     notebook = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
     notebook.cells = [c for c in notebook.cells if "#| hide" not in c.source]
-    notebook.metadata["language_info"] = {"name": "python"}  # the language of the code fences, which nbdev_clean drops
+    # the language of the code fences, which nbdev_clean drops
+    notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.source = "" if "#| echo: false" in cell.source else re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
-    text, _ = MarkdownExporter(config=Config(TemplateExporter={"exclude_output_prompt": True})).from_notebook_node(notebook)
-    text = re.sub(r"\]\((images/|\d\d_|course/)", r"](nbs/\1", text).replace("](../", "](")  # links are relative to nbs/ in the notebook
+        if cell.cell_type == "code": cell.source = shown(cell)
+    text, _ = MarkdownExporter(config=NO_PROMPT).from_notebook_node(notebook)
+    # links are relative to nbs/ in the notebook
+    text = re.sub(r"\]\((images/|\d\d_|course/)", r"](nbs/\1", text)
+    text = text.replace("](../", "](")
     text = re.sub(r"```python\s*```", "", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
