@@ -1,7 +1,9 @@
-"""Resident memory over time of one job in a process of its own: python benchmarks/memory.py training | hour [--fps 10] | soak [--frames 100000].
+"""Resident memory over time of one job in a process of its own:
+python benchmarks/memory.py training | hour [--fps 10] | soak [--frames 100000].
 
-training: a few dozen steps at the default size. hour: an hour of video from a file, scored. soak: a long stream through a small model.
-Prints one JSON object: the resident memory, sampled, in MiB, its peak, and how much it grew in the second half.
+training: a few dozen steps at the default size. hour: an hour of video from a file, scored. soak: a
+long stream through a small model. Prints one JSON object: the resident memory, sampled, in MiB, its
+peak, and how much it grew in the second half.
 """
 import argparse
 import json
@@ -18,10 +20,19 @@ SAMPLES = 200
 def measure(job, **options):
     "Run a job in a fresh process; returns its record."
     arguments = [str(x) for k, v in options.items() for x in (f"--{k}", v)]
-    done = subprocess.run([sys.executable, __file__, job, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, __file__, job, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     record = json.loads(done.stdout.splitlines()[-1])
-    print(f"memory, {job}: peak {record['peak_mib']:.0f} MiB, grew by {record['growth_mib']:.0f} MiB in the second half, {record['seconds']:.0f} s", flush=True)
+    print(f"memory, {job}: peak {record['peak_mib']:.0f} MiB, "
+          f"grew by {record['growth_mib']:.0f} MiB in the second half, {record['seconds']:.0f} s",
+          flush=True)
     return record
+
+
+def quantiles(times):
+    import numpy as np
+    return dict(median=float(np.median(times)), p99=float(np.quantile(times, .99)),
+                max=float(np.max(times)))
 
 
 def scene_frames():
@@ -55,19 +66,39 @@ def hour(fps, folder):
 def soak(frames, latency):
     from itertools import islice
     from ddl_nb.detector import Detector
+    from ddl_nb.stream import stream
     from ddl_nb.training import Settings
-    settings = Settings("recon", latent=8, height=64)              # a small model: it is the number of frames that matters
-    d = Detector(settings.model().eval(), settings, (64, 96), {"map": 1.})
+    # a small model: it is the number of frames that matters
+    settings = Settings("recon", latent=8, height=64)
+    d = Detector(settings.model().eval(), settings, (64, 96))
     def run():
         before = time.perf_counter()
-        for m in d.stream(islice(scene_frames(), frames)):
-            if m.smoothed is None: latency.append((time.perf_counter() - before) * 1e3); before = time.perf_counter()
+        for m in stream(d, islice(scene_frames(), frames)):
+            if m.smoothed is not None: continue
+            latency.append((time.perf_counter() - before) * 1e3)
+            before = time.perf_counter()
     return run
+
+
+def watched(run):
+    "MiB of resident memory, ten times a second, while `run` runs, and how many seconds it took."
+    import psutil
+    process, mib, stop = psutil.Process(), [], threading.Event()
+    def sample():
+        while not stop.wait(.1): mib.append(process.memory_info().rss / 2**20)
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
+    start = time.perf_counter()
+    run()
+    seconds = time.perf_counter() - start
+    stop.set()
+    watcher.join()
+    return mib, seconds
 
 
 def main():
     import numpy as np
-    import psutil
     parser = argparse.ArgumentParser()
     parser.add_argument("job", choices=["training", "hour", "soak"])
     parser.add_argument("--fps", type=int, default=10)
@@ -75,19 +106,16 @@ def main():
     options = parser.parse_args()
     latency = []
     with tempfile.TemporaryDirectory() as folder:
-        run = {"training": training, "hour": lambda: hour(options.fps, folder), "soak": lambda: soak(options.frames, latency)}[options.job]()
-        process, mib, stop = psutil.Process(), [], threading.Event()
-        def sample():
-            while not stop.wait(.1): mib.append(process.memory_info().rss / 2**20)
-        watcher = threading.Thread(target=sample); watcher.start()
-        start = time.perf_counter()
-        run()
-        seconds = time.perf_counter() - start
-        stop.set(); watcher.join()
-    half, tail = mib[len(mib) // 2:len(mib) * 5 // 8], mib[len(mib) * 7 // 8:]
-    thin = mib[::max(1, len(mib) // SAMPLES)]
-    record = dict(peak_mib=max(mib), growth_mib=float(np.median(tail) - np.median(half)), seconds=seconds, mib=[round(m, 1) for m in thin])
-    if latency: record["latency_ms"] = dict(median=float(np.median(latency)), p99=float(np.quantile(latency, .99)), max=float(max(latency)), frames=len(latency))
+        if options.job == "training": run = training()
+        if options.job == "hour": run = hour(options.fps, folder)
+        if options.job == "soak": run = soak(options.frames, latency)
+        mib, seconds = watched(run)
+    n = len(mib)
+    middle, end = mib[n // 2:n * 5 // 8], mib[n * 7 // 8:]
+    thin = mib[::max(1, n // SAMPLES)]
+    record = dict(peak_mib=max(mib), growth_mib=float(np.median(end) - np.median(middle)),
+                  seconds=seconds, mib=[round(m, 1) for m in thin])
+    if latency: record["latency_ms"] = quantiles(latency) | dict(frames=len(latency))
     print(json.dumps(record))
 
 

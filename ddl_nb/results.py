@@ -227,7 +227,8 @@ def add(self: Results, scene, clip, record, detector):  # scene's name, `Clip`, 
 @patch
 def _describe(self: Results):
     scenes = {name: asdict(about) for name, about in self.scenes.items()}
-    write_json(self.folder/"score.json", (self.run or {}) | dict(scenes=scenes))
+    about = dict(names=self.names or list(scenes), scenes=scenes)
+    write_json(self.folder/"score.json", (self.run or {}) | about)
 
 # %% ../nbs/16_results.ipynb #16owner6
 @patch
@@ -296,7 +297,7 @@ def read(cls: Results, folder):  # or its scores.csv
             raise DDLError(f"{folder/'scores.csv'}: clip {name}: frames are not 0, 1, 2, ...; "
                            "a row is missing or twice there")
     results._scores, results._events = [scores], None
-    results.run, results.scenes = _read_about(folder/"score.json")
+    results.names, results.run, results.scenes = _read_about(folder/"score.json")
     return results
 
 # %% ../nbs/16_results.ipynb #16ownerf
@@ -320,7 +321,7 @@ def _read_table(path, kinds):
 
 # %% ../nbs/16_results.ipynb #16ownerd
 def _read_about(path):
-    "Provenance, and scene's name -> `Scored`."
+    "Names of all scenes, provenance, and scene's name -> `Scored`."
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         scenes = {name: Scored(**scored) for name, scored in about.pop("scenes").items()}
@@ -328,7 +329,7 @@ def _read_about(path):
             scored.size = tuple(scored.size)
             if scored.scale: scored.scale = Scale(**scored.scale)
             if scored.calibration: scored.calibration = Calibration(**scored.calibration)
-        return about, scenes
+        return about.pop("names"), about, scenes
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise DDLError(f"{path}: missing, of an older version, or not readable; "
                        "score again with ddl score") from e

@@ -13,7 +13,7 @@ os.environ["COLUMNS"] = "100"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before cv2 opens a video: it sets how much ffmpeg prints, which is read once.
-import ddl_nb.data
+import ddl_nb.running
 import cv2
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def cache(tmp_path_factory):
     """Decoded frames go to a folder of this test run, never to the user's cache. Only the built-in
     scene's clips, which are the same everywhere, are shared with it."""
     here = tmp_path_factory.mktemp("cache")
-    shared = ddl_nb.data.cache_dir()/"plaza"
+    shared = ddl_nb.running.cache_dir()/"plaza"
     shared.mkdir(parents=True, exist_ok=True)
     (here/"plaza").symlink_to(shared, target_is_directory=True)
     os.environ["DDL_CACHE"] = str(here)

@@ -54,18 +54,18 @@ def alarms(yard, calibrated, week):
 
     monday, tuesday = peak("monday"), peak("tuesday")
     assert tuesday > 1.2 * monday
-    detector.calibration["level"] = float(np.mean([monday, tuesday]))
-    detector.save(yard/"level.safetensors")
-    command = "score", yard/"level.safetensors", week, "--out", yard/"scores", "--video"
+    detector.calibration.threshold = float(np.mean([monday, tuesday]))
+    detector.save(yard/"between.safetensors")
+    command = "score", yard/"between.safetensors", week, "--out", yard/"scores", "--video"
     run(*command).works(warnings=0)
     return yard/"scores"
 
 def test_calibrate_keeps_the_promise_in_the_model(yard, calibrated):
     detector = Detector.load(calibrated)
     c = detector.calibration
-    assert c["per_hour"] == 60 and c["low"] < 60 < c["high"]
-    assert c["blocks"] == 10 and c["footage"] == ["b"]
-    assert detector.threshold == c["level"] != Detector.load(yard/"run").threshold
+    assert c.per_hour == 60 and c.low < 60 < c.high
+    assert c.blocks == 10 and c.footage == ["b"]
+    assert detector.threshold == c.threshold != Detector.load(yard/"run").threshold
     assert "calibration" in call("info", calibrated).works().out
 
 def test_calibrate_in_place(yard, tmp_path):
@@ -73,7 +73,7 @@ def test_calibrate_in_place(yard, tmp_path):
     copy.write_bytes((yard/"run"/MODEL).read_bytes())
     shown = call("calibrate", copy, yard/"quiet", PROMISE, 90).works().out
     assert "90 false alarms an hour promised" in shown
-    assert Detector.load(copy).calibration["per_hour"] == 90
+    assert Detector.load(copy).calibration.per_hour == 90
 
 def test_too_little_footage_says_how_much_is_needed(yard):
     before = (yard/"run"/MODEL).read_bytes()
@@ -110,15 +110,16 @@ def event(alarms):
     return one
 
 def test_the_event_is_tuesdays_square(alarms, event):
-    columns = ["clip", "start", "end", "peak", "score", "x1", "y1", "x2", "y2"]
+    columns = ["scene", "clip", "start", "end", "peak", "score", "x1", "y1", "x2", "y2"]
     assert list(pd.read_csv(alarms/"events.csv")) == columns
-    assert event.clip == "tuesday" and event.start <= event.peak <= event.end
+    assert (event.scene, event.clip) == ("week", "tuesday")
+    assert event.start <= event.peak <= event.end
     assert event.start <= ANOMALY[0] + 8 and event.end >= ANOMALY[1] - 8
     # it meets the square, in the source's pixels
     assert event.x1 < 60 and event.x2 > 30 and event.y1 < 44 and event.y2 > 20
     table = pd.read_csv(alarms/"scores.csv").query("clip == 'tuesday'")
     scores = table.smoothed.to_numpy()
-    threshold = read_json(alarms/"score.json")["levels"]["tuesday"]
+    threshold = read_json(alarms/"score.json")["scenes"]["week"]["threshold"]
     above = np.flatnonzero(scores > threshold)
     assert (above[[0, -1]] == (event.start, event.end)).all()
     assert scores.max() == pytest.approx(event.score)
@@ -139,11 +140,11 @@ def test_an_event_has_a_picture_and_a_video(alarms, event, week):
 def test_what_an_earlier_run_left_goes_and_nothing_else(
         alarms, yard, calibrated, week, tmp_path):
     out = tmp_path/"scores"
-    call("score", yard/"level.safetensors", week, "--out", out).works()
+    call("score", yard/"between.safetensors", week, "--out", out).works()
     (out/"events"/"mine.txt").write_text("keep")
     assert len(list((out/"events").iterdir())) == 2
     detector = Detector.load(calibrated)
-    detector.calibration["level"] = 9.
+    detector.calibration.threshold = 9.
     detector.save(tmp_path/"deaf.safetensors")
     call("score", tmp_path/"deaf.safetensors", week, "--out", out).works()
     assert [f.name for f in (out/"events").iterdir()] == ["mine.txt"]
@@ -152,7 +153,7 @@ def test_what_an_earlier_run_left_goes_and_nothing_else(
     shown = call("evaluate", out/"scores.csv", week, "--labels", labels).works().out
     assert "0 of 1 anomalous stretches found, 0 of 0 events" in shown
     call("report", out).works()
-    assert "Nothing was above the level" in (out/"report.html").read_text()
+    assert "Nothing was above the threshold" in (out/"report.html").read_text()
 
 @pytest.fixture
 def evaluate(alarms, week, tmp_path):
@@ -192,7 +193,7 @@ def test_a_benchmark_gets_whole_videos_and_alarms(scored, dataset):
 
 def test_drift_is_said_once(yard, calibrated, tmp_path):
     detector = Detector.load(calibrated)
-    detector.calibration |= dict(usual=[0., 1e-6, 200], level=9.)
+    detector.calibration.usual, detector.calibration.threshold = [0., 1e-6, 200], 9.
     detector.save(tmp_path/"m.safetensors")
     frames = np.concatenate([footage(5, n=170)[0]] * 20)      # 170 s at 20 frames a second
     write_movie(tmp_path/"long"/"c.mp4", frames)
@@ -208,6 +209,16 @@ def test_the_page_stands_alone(alarms):
     assert page.count("data:image/jpeg;base64,") == 1
     assert "tuesday: 1 event" in page and "60 an hour" in page
     assert "prefers-color-scheme: dark" in page
+
+def test_one_page_for_two_cameras(alarms, yard, two_scenes, tmp_path):
+    call("score", yard/"between.safetensors", two_scenes, "--out", tmp_path).works()
+    call("report", tmp_path).works()
+    page = (tmp_path/"report.html").read_text()
+    for title in ("01/01_0001: ", "02/02_0001: "): assert title in page
+    events = pd.read_csv(tmp_path/"events.csv", dtype=str)
+    assert set(events["scene"]) == {"01", "02"}
+    assert page.count("data:image/jpeg;base64,") == len(events)
+    for e in events.itertuples(): assert f"{e.scene}/{e.clip}, frame {e.start} to" in page
 
 def test_report_refuses(yard, tmp_path):
     call("report", yard/"week").fails(1, "neither scores.csv nor events.jsonl")

@@ -30,7 +30,7 @@ def movie_size(path):
 def check_scores(path, lengths):
     "scores.csv has every frame of every clip once, in order, with finite scores and their median."
     table = pd.read_csv(path, dtype={"clip": str})
-    assert list(table) == ["clip", "frame", "score", "smoothed"]
+    assert list(table) == ["scene", "clip", "frame", "score", "smoothed"]
     frames = [(name, i) for name, n in lengths.items() for i in range(n)]
     assert list(zip(table["clip"], table["frame"])) == frames
     assert np.isfinite(table[["score", "smoothed"]]).all(axis=None)

@@ -16,9 +16,9 @@ from conftest import COMMAND, call, spawn, write_movie
 SECRET = "gehe1m"
 ALLOWED = "Basic " + b64encode(f"admin:{SECRET}".encode()).decode()
 # the fields of an event, and those that are known at its beginning
-EVENT = {"source", "start", "end", "seconds", "peak", "score", "level", "box", "size", "frames",
-         "snapshot", "clip", "cut"}
-BEGUN = ("source", "start", "snapshot", "clip", "level")
+EVENT = {"source", "start", "end", "seconds", "peak", "score", "threshold", "box", "size",
+         "frames", "snapshot", "clip", "cut"}
+BEGUN = ("source", "start", "snapshot", "clip", "threshold")
 
 
 # A small model, a scene and a camera ----------------------------------------------------
@@ -48,13 +48,14 @@ def detector():
     """It has learnt nothing, so white is strange to it: the threshold lies between what it says of
     the two kinds of pictures."""
     from ddl_nb.data import Clip
-    from ddl_nb.detector import Detector
+    from ddl_nb.detector import Detector, Scale
     from ddl_nb.training import Settings
     torch.manual_seed(0)
     settings = Settings("recon", latent=8, height=32)
-    made = Detector(settings.model().eval(), settings, (32, 48), {"0.99": 1., "map": 1.})
+    made = Detector(settings.model().eval(), settings, (32, 48))
     smoothed = made.score(Clip(film(60, (30, 60)))).smoothed
-    made.scale["0.99"] = float(smoothed[10] + smoothed[50]) / 2
+    between = float(smoothed[10] + smoothed[50]) / 2
+    made.scale = Scale(median=0., q90=0., q95=0., q99=between, largest=1., map=1.)
     return made
 
 @pytest.fixture(scope="module")
@@ -302,7 +303,7 @@ def test_three_events_are_whole(day):
     assert first["frames"][1] < last["frames"][0]
     x1, y1, x2, y2 = first["box"]
     assert x1 < 64 and x2 > 32 and y1 < 48 and y2 > 16        # it meets the square
-    assert first["level"] < first["score"]
+    assert first["threshold"] < first["score"]
     assert first["start"] <= first["peak"] <= first["end"]
     assert re.search(r"[+-]\d\d:\d\d$", first["start"])
 
@@ -356,14 +357,27 @@ def test_wrong_source_or_place(model, movie, tmp_path):
     text.write_text("no film")
     call("watch", model, text, "--out", out).fails(1, text)
     call("watch", model, movie, "--out", text).fails(1, text, "cannot be written")
-    assert not out.exists()
+    call("watch", model, movie, "--out", movie.parent).fails(1, "holds the footage itself", movie)
+    assert not out.exists() and list(movie.parent.iterdir()) == [movie]
+
+@pytest.mark.parametrize("name, content", [
+    ("events.jsonl", '{"source": "yard", "score": 0.2, "level": 0.1}\n'),
+    ("scores.csv", "clip,frame,score,smoothed\nyard,0,0.2,0.2\n"),
+])
+def test_what_version_01_left_stays_as_it_is(name, content, model, movie, tmp_path):
+    file = tmp_path/name
+    file.write_text(content)
+    result = call("watch", model, movie, "--out", tmp_path)
+    result.fails(1, file, "version 0.1", "another folder")
+    call("report", tmp_path).fails(1, name, "version 0.1", "another folder")
+    assert list(tmp_path.iterdir()) == [file] and file.read_text() == content
 
 
 # Films, restarts and old files ----------------------------------------------------------
 
 def test_a_film_is_watched_whole_and_a_restart_appends(model, detector, movie, tmp_path):
-    from ddl_nb.alarms import find_events, gap_frames
     from ddl_nb.data import Clip
+    from ddl_nb.results import find_events, gap_frames
     lines, options = tmp_path/"events.jsonl", ("--before", 1, "--after", 1)
     said = call("watch", model, movie, "--out", tmp_path, *options).works().out
     assert "skipped 0  events 2" in said and "frames 200, events 2" in said
@@ -430,7 +444,7 @@ def test_keep_days(model, movie, tmp_path):
 @pytest.fixture
 def check_notification(model, movie, tmp_path, monkeypatch):
     "Watches a film and checks that a notification's failure is said for each event."
-    monkeypatch.setattr("ddl_nb.watch.ANSWER", 1)
+    monkeypatch.setattr("ddl_nb.watch.ANSWER_SECONDS", 1)
     def check(option, value, words):
         start = time.monotonic()
         said = call("watch", model, movie, "--out", tmp_path, option, value).works().out
@@ -479,8 +493,9 @@ def test_a_machine_that_is_too_slow(camera, model, tmp_path, monkeypatch):
 
 def test_another_scene(detector, tmp_path):
     "The scores of five minutes are not those of the calibration: said once, with the remedy."
-    calibration = dict(level=.9, usual=[0., .001, 500], fps=2)
-    replace(detector, calibration=calibration).save(tmp_path/"model.safetensors")
+    from ddl_nb.detector import Calibration
+    promise = Calibration(.9, per_hour=1, low=.2, high=5, blocks=30, fps=2, usual=[0., .001, 500])
+    replace(detector, calibration=promise).save(tmp_path/"model.safetensors")
     film, code = tmp_path/"slow.mp4", cv2.VideoWriter_fourcc(*"mp4v")
     writer = cv2.VideoWriter(str(film), code, 2, (96, 64))
     for i in range(500): writer.write(picture(i))
@@ -538,8 +553,8 @@ def test_a_disk_that_gets_room_again(small_disk, camera, model):
 # RTSP -----------------------------------------------------------------------------------
 
 class RTSP(socketserver.ThreadingTCPServer):
-    """A camera as most are: RTSP with a password, and in it JPEGs by RFC 2435, over TCP. It hangs up
-    when `show` is None."""
+    """A camera as most are: RTSP with a password, and in it JPEGs by RFC 2435, over TCP. It hangs
+    up when `show` is None."""
     daemon_threads, block_on_close, allow_reuse_address = True, False, True
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Session)
