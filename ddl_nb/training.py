@@ -719,11 +719,12 @@ def plot_training(histories):  # name -> table as in training.csv
     import matplotlib.pyplot as plt          # here, for they take a second and training itself
     import seaborn as sns                    # draws nothing
     fig, axes = plt.subplots(1, 3, figsize=(10, 2.6), dpi=90)
-    for (name, history), colour in zip(histories.items(), sns.color_palette("colorblind")):
+    styles = zip(sns.color_palette("colorblind"), ("-", "--", ":", "-."))
+    for (name, history), (colour, style) in zip(histories.items(), styles):
         columns = list(CURVES) if history["dist"].any() else ["recon"]
         for ax, column in zip(axes, columns):
             smooth = history[column].rolling(20, min_periods=1).mean()
-            ax.plot(history["step"], smooth, color=colour, label=name)
+            ax.plot(history["step"], smooth, style, color=colour, label=name)
     for ax, title in zip(axes, CURVES.values()): ax.set(title=title, xlabel="step")
     axes[0].set_yscale("log"); axes[0].legend()
     fig.tight_layout()

@@ -1,8 +1,10 @@
-"""The notebooks' own tests, tested: one sign, axis or constant of an exported cell is changed in a copy, and the named cell must fail.
+"""The notebooks' own tests, tested: one sign, axis or constant of an exported definition is changed
+in a copy of its notebook, and the named cell must fail.
 
-Of a notebook only what the named cell depends on is run: the exported cells and imports before it, and the cells that define the names it
-uses. Where that would train a model, STAND_INS has something lighter."""
-import ast, functools, json, symtable
+Of a notebook only what the named cell depends on is run: the exported cells and imports before it,
+and the cells that define the names it uses. Where that would train a model, STAND_INS has something
+lighter."""
+import ast, functools, json, re, symtable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,256 +15,633 @@ import ddl_nb.plaza
 
 NOTEBOOKS = Path(__file__).parent.parent/"nbs"
 
-STAND_INS = {  # notebook -> (text in the heavy cell, what is run instead)
-    "06_training": ("losses.append((recon.item()", "scene = plaza(train_clips=3, test_clips=0, size=(128, 192))"),
-    "07_scoring": ("trainer.run(", "size, first, last = (48, 64), 20, 30\n"
-                                   "clip = Clip(np.random.default_rng(1).integers(0, 256, (40, *size, 3), dtype=np.uint8), '01')\n"
-                                   "torch.manual_seed(0); model = C3DSU(latent=8).eval()"),
-    "09_detector": ("Detector.fit(scene, Settings", "from ddl_nb.data import Clip, Scene\n"
-                    "folder, g = Path(tempfile.mkdtemp()), np.random.default_rng(1)\n"
-                    "def noise(name, levels): return Clip(np.stack([(x * g.integers(0, 256, (128, 192, 3))).astype(np.uint8) for x in levels]), name)\n"
-                    "a, b = noise('a', np.linspace(.2, 1, 300) * (np.arange(300) % 9 != 4)), noise('b', g.random(120))\n"      # scores that rise, with spikes; scores that jump
-                    "scene = Scene('noise', [a], [b], kinds={'b': [('cart', 20, 30)]})\n"
-                    "torch.manual_seed(0); settings = Settings('recon', height=48, latent=16)\n"
-                    "detector = Detector(settings.model().eval(), settings, (48, 72), {}, [['a', 270, 30]], 'plaza')\n"
-                    "detector.measure([a.part(270, 300)]); detector.save(folder/'model.safetensors')")}
+STAND_INS = {  # room -> (words in the heavy cell, what is run instead)
+    "scoring": ("trainer.run(", """
+size, first, last = (48, 64), 20, 30
+pixels = np.random.default_rng(1).integers(0, 256, (40, *size, 3), dtype=np.uint8)
+clip = Clip(pixels, '01')
+torch.manual_seed(0)
+model = C3DSU(latent=8).eval()
+"""),
+    "detector": ("Detector.fit(scene, settings, out=folder", """
+import tempfile
+from ddl_nb.data import Scene
+folder, g = Path(tempfile.mkdtemp()), np.random.default_rng(1)
+def noise(name, brightness):
+    frames = [x * g.integers(0, 256, (128, 192, 3)) for x in brightness]
+    return Clip(np.stack(frames).astype(np.uint8), name)
+rising = np.linspace(.2, 1, 300) * (np.arange(300) % 9 != 4)       # scores that rise, with spikes
+a, b = noise('a', rising), noise('b', g.random(120))               # scores that jump
+scene = Scene('noise', [a], [b], kinds={'b': [('cart', 20, 30)]})
+torch.manual_seed(0)
+settings = Settings('recon', height=48, latent=16)
+held_out = [['a', 270, 30]]
+detector = Detector(settings.model().eval(), settings, (48, 72), None, held_out, 'plaza')
+detector.measure([a.part(270, 300)])
+detector.save(folder/'model.safetensors')
+"""),
+}
 
-MUTANTS = [  # (notebook, original, changed, text in the cell that must fail)
-    # losses
-    ("05_losses", ".sqrt() / a.shape[1] ** .5", ".sqrt()", "black, white = "),                                    # sqrt(c) dropped
-    ("05_losses", "(a - b).square()", "(a + b).square()", "black, white = "),
-    ("05_losses", "(a - b).square().sum(dim=1)", "(a - b).abs().sum(dim=1).square()", "black, white = "),         # another norm
-    ("05_losses", ".clamp(min=1e-30)", "", "black, white = "),                                                    # no derivative at 0
-    ("05_losses", ".clamp(min=1e-30)", ".clamp(min=1e-12)", "black, white = "),                                   # none near 0 either
-    ("05_losses", "distance(target, reconstruction).mean()", "distance(target, reconstruction).sum()", "test_close(reconstruction_loss(a, b)"),
-    ("05_losses", "P, N = distance(target, reconstruction), distance(pseudo, reconstruction)",
-                  "N, P = distance(target, reconstruction), distance(pseudo, reconstruction)", "for ratio, naive in"),
-    ("05_losses", "(mask * (P + eps)", "((P + eps)", "for ratio, naive in"),                                      # the whole picture
-    ("05_losses", "(P + eps) / (N + eps)).sum((-1, -2)) / pixels.clamp(min=1)", "(P + eps) / (N + eps)).sum((-1, -2))", "for ratio, naive in"),  # sum for mean
-    ("05_losses", "scale, dim=(-1, -2))", "scale, dim=(0, -1, -2))", "for ratio, naive in"),                      # norms over the batch
-    ("05_losses", "has_mask.sum().clamp(min=1)", "has_mask.numel()", "for ratio, naive in"),                      # targets without a mask count
-    ("05_losses", "(mask * (P + eps) / (N + eps))", "(mask * (P + eps) / (N - eps))", "# copies what it is shown"),
-    ("05_losses", "(mask * (P + eps) / (N + eps))", "(mask * P / (N + eps))", "# copies what it is shown"),
-    ("05_losses", "losses = (P + eps) / (N + eps)", "losses = P / (N + eps)", "# copies what it is shown"),
-    ("05_losses", "mask * d * scale", "mask * d", "# copies what it is shown"),
-    ("05_losses", "eps=1e-6):", "eps=1e-3):", "for ratio, naive in"),
-    ("05_losses", "channels < 3", "channels < 1", "# copies what it is shown"),
-    # pseudo
-    ("04_pseudo", "(1 - weight) * frames + weight * noise", "weight * frames + (1 - weight) * noise", "X, A, M = torch.tensor"),
-    ("04_pseudo", "+ weight * noise", "- weight * noise", "X, A, M = torch.tensor"),
-    ("04_pseudo", "(1 - mask) * frames + mask * blended", "mask * frames + (1 - mask) * blended", "X, A, M = torch.tensor"),
-    ("04_pseudo", "(1 - mask) * frames + mask", "frames + mask", "X, A, M = torch.tensor"),
-    ("04_pseudo", "torch.sigmoid(self.l)", "torch.sigmoid(-self.l)", "AnomalyWeight(.8)"),
-    ("04_pseudo", "math.log(start / (1 - start))", "math.log(start)", "AnomalyWeight(.8)"),
-    ("04_pseudo", "requires_grad=learn", "requires_grad=True", "AnomalyWeight(.8)"),
-    ("04_pseudo", "0 < start < 1", "0 <= start <= 1", "AnomalyWeight(.8)"),
-    ("04_pseudo", "+ weight * noise", "+ torch.as_tensor(weight).detach() * noise", "by_hand = "),                # half the gradient
-    # models
-    ("02_models", "F.relu(self.batch_norm_1(x))", "self.batch_norm_1(x)", "def block_loop"),
-    ("02_models", "else F.relu(self.batch_norm_2(x))", "else self.batch_norm_2(x)", "def block_loop"),
-    ("02_models", "x = torch.cat([conv(x) for conv in self.convs]", "x = torch.cat([conv(x) for conv in self.convs[::-1]]", "def block_loop"),      # heads in another order
-    ("02_models", "padding=k // 2)", "padding=k // 2, padding_mode='reflect')", "def block_loop"),
-    ("02_models", "[self.conv_1(x), skip_3]", "[skip_3, self.conv_1(x)]", "def unet_loop"),
-    ("02_models", "[self.conv_3(x), skip_1]", "[skip_1, self.conv_3(x)]", "def unet_loop"),
-    ("02_models", "torch.sigmoid(self.conv_4(x))", "torch.tanh(self.conv_4(x))", "def unet_loop"),
-    ("02_models", '-H % 16), mode="replicate"', '-H % 16), mode="reflect"', "any size, padded and cropped"),
-    ("02_models", "(0, -W % 16, 0, -H % 16)", "(-W % 16, 0, -H % 16, 0)", "any size, padded and cropped"),        # the wrong side
-    ("02_models", "x.transpose(1, 2).reshape(B * n", "x.reshape(B * n", "any size, padded and cropped"),          # channels and time mixed
-    ("02_models", "latent % 8", "latent % 4", "any size, padded and cropped"),
-    ("02_models", "padding=(0, 1, 1))", "padding=(0, 1, 1), padding_mode='replicate')", "assert difference < 1e-5 and"),
-    ("02_models", "3), padding=(0, 1, 1))", "3), padding=(0, 2, 2), dilation=(1, 2, 2))", "assert difference < 1e-5 and"),
-    ("02_models", "(batch, -1)).transpose(1, 2)).transpose", "(batch, -1)).transpose(1, 2).flip(2)).flip(2).transpose", "assert difference < 1e-5 and"),  # time runs back
-    ("02_models", "(batch, -1)).transpose(1, 2)).transpose", "(batch, -1)).transpose(1, 2).roll(1, 2)).transpose", "assert difference < 1e-5 and"),      # one frame off
-    ("02_models", "m.unflatten(0, (batch, -1))", "m.unflatten(0, (-1, batch)).transpose(0, 1)", "# one window is the case n = T"),                # clips of a batch mixed
-    ("02_models", "n < self.window:", "n < self.window - 1:", "any size, padded and cropped"),
-    ("02_models", "layer.weight[0].numel()", "layer.weight.numel()", "# by hand: the 3x3"),
-    ("02_models", "kernels=(3, 5, 7)):\n        check_window", "kernels=(3, 5, 5)):\n        check_window", "conv_1.convs[i].kernel_size"),
-    # models, folded
-    ("02_models", "norm.bias - norm.running_mean * scale", "norm.bias + norm.running_mean * scale", "# 9 frames in four pieces"),
-    ("02_models", "(norm.running_var + norm.eps).sqrt()", "(norm.running_var + norm.eps)", "# 9 frames in four pieces"),
-    ("02_models", "norm.running_var + norm.eps", "norm.running_var + 1e-3", "# 9 frames in four pieces"),
-    ("02_models", "(bias * scale + shift)", "(bias + shift)", "# 9 frames in four pieces"),
-    ("02_models", "(weight.transpose(0, -1) * scale)", "weight.transpose(0, -1)", "# 9 frames in four pieces"),
-    ("02_models", "torch.kron(weight, torch.eye(4)[..., None, None])", "torch.kron(torch.eye(4)[..., None, None], weight)", "# 9 frames in four pieces"),
-    ("02_models", "bias = torch.kron(weight, torch.eye(4)[..., None, None]), bias.repeat_interleave(4)", "bias = torch.kron(weight, torch.eye(4)[..., None, None]), bias.repeat(4)", "# 9 frames in four pieces"),
-    ("02_models", "scale, shift = scale.repeat_interleave(4), shift.repeat_interleave(4)", "scale, shift = scale.repeat(4), shift.repeat(4)", "# 9 frames in four pieces"),
-    ("02_models", "[(largest - w.shape[-1]) // 2] * 4", "[0, largest - w.shape[-1]] * 2", "# 9 frames in four pieces"),                  # zeros on one side only
-    ("02_models", "weight.view(len(weight), -1, 2, 2)", "weight.view(len(weight), 2, 2, -1).permute(0, 3, 1, 2)", "# 9 frames in four pieces"),
-    ("02_models", "weight.view(len(weight), -1, 2, 2)", "weight.view(len(weight), -1, 2, 2).mT", "# 9 frames in four pieces"),           # rows for columns
-    ("02_models", "conv.weight.permute(2, 0, 1, 3, 4)", "conv.weight.flip(2).permute(2, 0, 1, 3, 4)", "# 9 frames in four pieces"),      # time runs back
-    ("02_models", "F.pad(conv.bias, (conv.out_channels * (self.window - 1), 0))", "conv.bias.repeat(self.window)", "# 9 frames in four pieces"),    # the bias T times
-    ("02_models", "p[:, k:k + n, k] for k", "p[:, k:k + n, T - 1 - k] for k", "# 9 frames in four pieces"),
-    ("02_models", "p[:, k:k + n, k] for k", "p[:, T - 1 - k:T - 1 - k + n, k] for k", "# 9 frames in four pieces"),
-    ("02_models", "unflatten(2, (T, -1))", "unflatten(2, (-1, T)).transpose(2, 3)", "# 9 frames in four pieces"),
-    ("02_models", "torch.cat([block(x), skip], dim=1)", "torch.cat([skip, block(x)], dim=1)", "# 9 frames in four pieces"),
-    ("02_models", "p[len(x):] for p", "p[:len(p) - len(x)] for p", "# 9 frames in four pieces"),                                         # the older past is kept
-    ("02_models", "if not self.last: x = F.relu_(x)", "x = F.relu_(x)", "# 9 frames in four pieces"),
-    ("02_models", "(0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16)", "(-x.shape[-1] % 16, 0, -x.shape[-2] % 16, 0)", "# 9 frames in four pieces"),      # the wrong side
-    ("02_models", '-x.shape[-2] % 16), mode="replicate"', "-x.shape[-2] % 16)", "# 9 frames in four pieces"),                            # zeros
-    # scoring
-    ("07_scoring", "distance(targets[:len(X)], Y)", "distance(targets[-len(X):], Y)", "# the plain way: one window"),         # compared with the frame after
-    ("07_scoring", "held = targets[len(X):]", "held = targets[:half]", "# the plain way: one window"),
-    ("07_scoring", "if held is None else held, X])", ", X])", "# the plain way: one window"),                                 # forgotten from chunk to chunk
-    ("07_scoring", "Y, past = model.step(X, past)", "Y, _ = model.step(X, past)", "# the plain way: one window"),
-    ("07_scoring", "Y)[skip:]", "Y)[:max(0, len(X) - skip)]", "# the plain way: one window"),                                 # the last ones are dropped, not the first
-    ("07_scoring", "queue.Queue(1)", "queue.Queue()", "# no longer wanted: it stops"),                                        # reads the whole file at once
-    ("07_scoring", "finally: stop.set()", "finally: pass", "# no longer wanted: it stops"),                                   # the thread waits for ever
-    ("07_scoring", "if error: raise error", "if error: return", "# no longer wanted: it stops"),
-    ("07_scoring", "ready.get(timeout=patience)", "ready.get()", "# no longer wanted: it stops"),
-    ("07_scoring", "after frame {count - 1}", "after frame {count}", "# no longer wanted: it stops"),
-    ("07_scoring", "is not None: yield from [frame] * times", "is not None: yield from [frame] * (times - 1)", 'list(repeat_edges("abc", 2))'),
-    ("07_scoring", "range(0, side - patch + 1, stride)", "range(1, side - patch + 1, stride)", "# the last pixel is in a patch"),
-    ("07_scoring", "patch, stride).amax((1, 2))", "patch, stride).mean((1, 2))", "# the last pixel is in a patch"),
-    ("07_scoring", "(from_start < patch)", "(from_start <= patch)", "# the last pixel is in a patch"),
-    ("07_scoring", "(from_start >= 0)", "(from_start > 0)", "# the last pixel is in a patch"),
-    ("07_scoring", ".float() / patch", ".float() / stride", "# the last pixel is in a patch"),
-    ("07_scoring", "stride), side - patch}", "stride)}", "(37, 21, 53, 37)"),                                     # the remainder left out
-    ("07_scoring", "means.flatten(1).argmax(1)", "means.flatten(1).argmin(1)", "(37, 21, 53, 37)"),
-    ("07_scoring", "torch.maximum(", "torch.minimum(", "at these sizes their patches are a subset"),
-    ("07_scoring", "maps[..., half:, half:]", "maps[..., half:, :]", "at these sizes their patches are a subset"),
-    ("07_scoring", "size=width,", "size=width + 2,", "# 8 of 17: gone"),
-    ("07_scoring", "size=width,", "size=width - 2,", "# 8 of 17: gone"),
-    ("07_scoring", 'mode="nearest"', 'mode="reflect"', "# 8 of 17: gone"),
-    ("07_scoring", "/ scale, 0, 1)", "/ max(1e-9, np.max(score_map)), 0, 1)", "# nothing strange, nothing changed"),  # scaled by the frame
-    ("07_scoring", "frame * (1 - alpha) + colours * alpha", "frame * alpha + colours * (1 - alpha)", "# nothing strange, nothing changed"),
-    ("07_scoring", "colour = (230, 120, 0) if score > threshold", "colour = (230, 120, 0) if score < threshold", "# nothing strange, nothing changed"),
-    ("07_scoring", "cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)", "frame", "back = Clip("),                            # red and blue swapped
-    # detector
-    ("09_detector", 'self.scale["0.99"]', 'self.scale["0.95"]', "test_close(detector.threshold"),
-    ("09_detector", "boxes.extend(largest_patches(some)", "boxes.extend(largest_patches(some[::-1])", "test_eq(kept.boxes.tolist()"),
-    ("09_detector", "scores.append(smooth(_frame_scores(watch())[0]))", "scores.append(_frame_scores(watch())[0])", "test_close(detector.threshold"),
-    ("09_detector", "np.quantile(np.concatenate(scores), q)", "np.quantile(np.concatenate(scores), 1 - q)", "test_close(detector.threshold"),
-    ("09_detector", "if not all(w.isfinite().all()", "if not all(w.ndim >= 0", 'contains="not finite")'),
-    ("09_detector", "recent.append(recent[-1])", "recent.append(recent[0])", "# 8 frames later"),                    # the end of a stream
-    ("09_detector", "recent.extend([score] *", "recent.extend([0. if frame == 0 else score] *", "# 8 frames later"), # its start
-    ("09_detector", "(half + 1 if frame == 0 else 1)", "(half if frame == 0 else 1)", "# 8 frames later"),
-    ("09_detector", "yield frame - half, recent[half], float(np.median(recent))", "yield frame - half, recent[half], float(np.mean(recent))", "# 8 frames later"),
-    ("09_detector", "yield frame + later - half,", "yield frame - half,", "# 8 frames later"),
-    ("09_detector", "maps[frame] = m", "maps[frame] = m / 2", "# 8 frames later"),
-    ("09_detector", "pictures.popleft()", "pictures.pop()", "# 8 frames later"),
-    ("09_detector", "repeat_edges(until_error(), self.model.window // 2)", "repeat_edges(list(until_error()), self.model.window // 2)", "# a frame ahead for T = 3"),     # waits for the end
-    ("09_detector", "if frame.shape != shape:", "if frame.shape[1:] != shape[1:]:", "# what arrived before the error, and the error"),
-    ("09_detector", "if frame.shape != shape:", "if frame.shape[:2] != shape[:2]:", "# what arrived before the error, and the error"),
-    ("09_detector", "errors.append(e)", "raise", "# what arrived before the error, and the error"),                           # what had arrived is lost
-    ("09_detector", "if errors: raise errors[0]", "pass", "# what arrived before the error, and the error"),
-    ("09_detector", "ahead(watched(), patience)", "ahead(watched())", "# what arrived before the error, and the error"),
-    # a lower rate, ignored regions, what is left out
-    ("01_data", "max(1, round(have / wanted))", "max(1, int(have // wanted) + 1)", 'test_eq(shown(twenty.at(5)), n[::5])'),
-    ("01_data", "self.first + first * self.step, self.first + last * self.step", "self.first + first, self.first + last", "for source in (twenty, Clip(frames_dir"),
-    ("01_data", "for _ in range(step - 1): capture.grab()", "for _ in range(step): capture.grab()", "for source in (twenty, Clip(frames_dir"),
-    ("01_data", "clip.first % clip.step", "0", "a part needs no file of its own"),                                 # parts of another phase get wrong frames
-    ("03_tracks", "interpolation=cv2.INTER_AREA) > 0", "interpolation=cv2.INTER_AREA) > .5", "half a working pixel is a whole one"),
-    ("03_tracks", "> (x2 - x1) * (y2 - y1) / 2", "> (x2 - x1) * (y2 - y1) / 4", "half a working pixel is a whole one"),
-    ("03_tracks", '(rows["frame"] - clip.first) // clip.step', '(rows["frame"] - clip.first)', "every = pd.concat([rows.iloc[:1]"),
-    ("06_training", "a = -(-a // every) * every", "pass", "25 is the first that is seen after 20"),
-    ("06_training", "(first <= numbers) & (numbers <= last)", "(first <= numbers) & (numbers < last)", "25 is the first that is seen after 20"),
-    ("09_detector", "(m * ~self.ignore for m in maps)", "(m * self.ignore for m in maps)", "# a bit a pixel, written as text"),
-    ("09_detector", "for _ in range(every)), len(clip))", "for _ in range(every)), None)", "test_eq(record.frames, seen.frames["),
-    ("09_detector", "yield from until(k * every) ", "pass ", "def same_as_batch("),
-    ("09_detector", "if i % every == 0 else None", "if i % every == 1 % every else None", "def same_as_batch("),
-    # footage
-    ("15_footage", "/ (np.sqrt(va * vb) + PATTERN)", "/ (np.sqrt(va * vb) + 9 * PATTERN)", "def naive(a, b)"),
-    ("15_footage", "(mean(a * b) - ma * mb + PATTERN)", "(mean(a * b) - ma * ma + PATTERN)", "def naive(a, b)"),
-    ("15_footage", "float(np.median(likeness))", "float(np.mean(likeness))", "def naive(a, b)"),
-    ("15_footage", "float(np.median(mb - ma))", "float(np.median(ma - mb))", "def naive(a, b)"),
-    ("15_footage", "[[1, 0, -dx], [0, 1, -dy]]", "[[1, 0, dx], [0, 1, dy]]", "# a weak pattern"),
-    ("15_footage", "before < CUT or after > before", "True", "wall = 100"),
-    ("15_footage", "a - found[-1][1] <= gap + 1", "a - found[-1][1] <= gap", "clock(90, None)"),
-    ("15_footage", "key=lambda g: g[1])[0]", "key=lambda g: -g[1])[0]", "def only(found"),
-    ("15_footage", "(base + scores[peak]) / 2", "base", "hills = "),
-    ("15_footage", "free[max(0, first - margin):last + 1 + margin]", "free[first:last + 1]", "hills = "),
-    # alarms
-    ("17_alarms", "if score > self.level:", "if score >= self.level:", "events_at_once(s, level, gap)"),
-    ("17_alarms", "frame - self.open.end > self.gap", "frame - self.open.end >= self.gap", "events_at_once(s, level, gap)"),
-    ("17_alarms", "if score > self.open.score:", "if score < self.open.score:", "events_at_once(s, level, gap)"),
-    ("17_alarms", "+ [merger.close()]", "", "events_at_once(s, level, gap)"),                                      # the end of the footage loses an event
-    ("17_alarms", "k = math.ceil((n + 1) * (1 - alpha))", "k = math.ceil(n * (1 - alpha))", "# 31 blocks of 360 s"),  # a quantile, no promise
-    ("17_alarms", "k = math.ceil((n + 1) * (1 - alpha))", "k = math.floor((n + 1) * (1 - alpha))", "# 31 blocks of 360 s"),
-    ("17_alarms", "reshape(n, size).max(axis=1)", "reshape(n, size).mean(axis=1)", "# 31 blocks of 360 s"),
-    ("17_alarms", "if k > n:", "if k > n + 1:", "# 31 blocks of 360 s"),
-    ("17_alarms", "betaincinv(n + 1 - k, k,", "betaincinv(k, n + 1 - k,", "rates, inside = zip"),
-    ("17_alarms", "runs(np.asarray(y) > 0)", "runs(np.asarray(y) >= 0)", "test_eq(match_events({}, {"),
-    ("17_alarms", "matched + int(meets.any(axis=0).sum())", "matched + int(meets.sum())", "test_eq(match_events({}, {"),
-    ("17_alarms", "not self.low <= median <= self.high", "not median <= self.high", "test_close(Drift([0, 1, 16], 1).chance"),
-    ("17_alarms", "[shape[1] / size[1], shape[0] / size[0]] * 2", "[shape[0] / size[0], shape[1] / size[1]] * 2", "# 1.5 to 4.5, outward"),
-    ("17_alarms", 'hits["events"] - hits["right"]', 'hits["events"]', "test_eq(alarm_report({}, scores"),
-    ("17_alarms", "bdtrc(OUTSIDE - 1", "bdtrc(OUTSIDE", "test_close(Drift([0, 1, 16], 1).chance"),
-    ("17_alarms", "if self.told or self.chance > CHANCE", "if self.chance > CHANCE", "test_close(Drift([0, 1, 16], 1).chance"),   # said again and again
-    ("17_alarms", "return np.median(whole.reshape(-1, size), axis=1)", "return np.mean(whole.reshape(-1, size), axis=1)", "test_close(Drift([0, 1, 16], 1).chance"),
-    ("17_alarms", "math.ceil(x2), math.ceil(y2)", "math.floor(x2), math.floor(y2)", "# 1.5 to 4.5, outward"),
-    ("21_page", "np.maximum.reduceat(scores, edges[:-1])", "np.add.reduceat(scores, edges[:-1]) / np.diff(edges)", "test_eq(highest([1, 5, 2"),   # a mean hides the peaks
-    ("21_page", "WIDTH * (e.end + 1 - e.start) / n", "WIDTH * (e.end - e.start) / n", "test_eq(highest([1, 5, 2"),
-    ("21_page", "jinja2.Environment(autoescape=True)", "jinja2.Environment()", "class Tags(HTMLParser)"),
-    ("21_page", 'folder/e["snapshot"]', 'folder/"events"/e["snapshot"]', "at most 1 in an hour"),
-    # metrics
-    # training
-    ("06_training", "self.step > (1 - self.settings.average) * self.steps", "self.step > self.settings.average * self.steps", "# averaging nothing keeps the last"),
-    ("06_training", "model = self.average.module if self.average.n_averaged else self.module.model", "model = self.module.model", "# averaging nothing keeps the last"),
-    ("06_training", "update_bn((to_pixels(frames) for", "update_bn((1 - to_pixels(frames) for", "# averaging nothing keeps the last"),
-    ("06_training", "return model.eval()", "return model.train()", "# averaging nothing keeps the last"),
-    ("08_metrics", 'high, "left") + np', 'high, "right") + np', "# many ties"),                                  # a tie is a win
-    ("08_metrics", "won(scores[labels == 1], scores[labels == 0])", "won(scores[labels == 0], scores[labels == 1])", "# many ties"),
-    ("08_metrics", "(wins + odd + calm + 1)", "(wins + odd + calm)", "# rounded: many ties"),
-    ("08_metrics", "((odd + 1) * (calm + 1))", "(odd * calm + 1)", "# rounded: many ties"),
-    ("08_metrics", "for v in by_clip.values() if v is not None]", "or 0. for v in by_clip.values()]", "# rounded: many ties"),  # one class counts as 0
-    ("08_metrics", "(s.max() or 1)", "(np.abs(s).mean() or 1)", 'minmax({"a": [1, 2, 5]'),
-    ("08_metrics", "-np.abs(np.linspace(-1, 1", "np.abs(np.linspace(-1, 1", "third = np.repeat"),
-    ("08_metrics", "later = {k: np.arange(len(y))", "later = {k: -np.arange(len(y))", "third = np.repeat"),
-    ("08_metrics", "np.square(a - b).mean(axis=-1)", "np.square(a - b).sum(axis=-1)", "steps = Clip("),
-    ("08_metrics", "(previous + following) / 2", "(previous + following)", "steps = Clip("),
-    ("08_metrics", "following = now if after is None else after", "following = previous if after is None else after", "steps = Clip("),
-    ("08_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table + won_by_clip(other, labels)[0]", "lucky = "),
-    ("08_metrics", "table = table - won_by_clip(other, labels)[0]", "table = table - won_by_clip(other, labels)[0][::-1]", "lucky = "),    # not paired
-    ("08_metrics", "table, times, times)[pairs", "table, times, times[::-1])[pairs", "lucky = "),                   # two draws, not one
-    ("08_metrics", "rng.multinomial(s, np.full(s, 1 / s), size=draws) / s", "np.full((draws, s), 1 / s)", "the second run wins 30 % less"),     # runs are not drawn
-    ("08_metrics", "rng.multinomial(s, np.full(s, 1 / s), size=draws) / s", "rng.multinomial(s, np.full(s, 1 / s), size=draws)", "the second run wins 30 % less"),
-    ("08_metrics", "np.mean(tables, axis=0).sum()", "np.sum(tables)", "the second run wins 30 % less"),
-    ("08_metrics", "np.quantile(values, (.025, .975)) if", "np.quantile(values, (.05, .95)) if", "lucky = "),
-    ("08_metrics", "(times @ odd) * (times @ calm)", "odd.sum() * (times @ calm)", "lucky = "),
-    ("08_metrics", "np.arange(len(y[name])) <= last", "np.arange(len(y[name])) < last", "kind_scores = "),
-    ("08_metrics", "(odd * (calm / pairs)).sum() / 2", "(odd * (calm / pairs)).sum()", "exact, got = "),
-    ("08_metrics", "np.cumsum(calm) - calm", "np.cumsum(calm)", "exact, got = "),
-    ("08_metrics", "hit = iou[1:, 1:] >= .1", "hit = iou[1:, 1:] >= .3", "# 4 of its 8 pixels"),
-    ("08_metrics", "both.sum(1, keepdims=True) + both.sum(0) - both", "both.sum(1, keepdims=True) + both.sum(0)", "for trial in range(5)"),
-    ("08_metrics", "np.interp(1, rates[:end]", "np.interp(2, rates[:end]", "# 4 of its 8 pixels"),              # not cut at one false positive
-    ("08_metrics", "np.maximum.accumulate(rates)", "rates", "# 4 of its 8 pixels"),
-    ("08_metrics", "link[1] = True", "pass", "for trial in range(5)"),                                            # four neighbours in a frame
-    ("08_metrics", "m > levels[i]", "m >= levels[i]", "once = long"),
-    ("08_metrics", "count >= .1 * sizes", "count > .1 * sizes", "once = long"),
-    ("08_metrics", "false / frames", "false / len(masks)", "hard, boxes = "),                                       # a clip, not a frame
-    # watch
-    ("20_watch", '"://.*@"', '"://[^@]*@"', 'test_eq(without_password("rtsp://admin:secret'),                             # up to the first @
-    ("20_watch", 're.split(r"[?#]", name)[0]', "name", 'test_eq(without_password("rtsp://admin:secret'),
-    ("20_watch", "began + i / self.fps", "began + i * self.fps", "frames = list(Recorded("),
-    ("20_watch", "queue.Queue(1), 0", "queue.Queue(100), 0", "newest = Newest()"),                                # a queue that makes late
-    ("20_watch", "self.place.get_nowait(); self.replaced += 1", "self.place.get_nowait()", "newest = Newest()"),
-    ("20_watch", 'if END_MARK[".jpg"] not in packet', "if packet.size == 0 and packet", "test_eq(decode(film[0]"),     # half a picture
-    ("20_watch", "if not np.array_equal(few, self.last):", "if self.last is None:", "frozen = Frozen(1.)"),
-    ("20_watch", "if self.said or frame.time", "if frame.time", "frozen = Frozen(1.)"),                           # said again and again
-    ("20_watch", "f.truncate(end)", "pass", "import resource"),                                                   # half a line stays
-    ("20_watch", "self.waiting.popleft()", "self.waiting.clear()", "import resource"),                            # those behind it are lost
-    ("20_watch", 'f.truncate(content.rfind(b"\\n") + 1)', "pass", "assert journal.repaired"),
-    ("20_watch", "i - (i > 10) < filled", "i < filled", "status = Status(0., .1"),
-]
+# room -> (definition, words in the cell that must fail) -> (original, changed), ...
+# The original stands in the definition once; white space, line breaks, comments and trailing commas
+# may differ. The cell is the first one after the definition that says the words. A method is
+# Class.method, patched or not.
+MUTANTS = {
+    "losses": {
+        ("distance", "black, white = "): [
+            (".sqrt() / a.shape[1] ** .5", ".sqrt()"),         # sqrt(c) dropped
+            ("(a - b).square()", "(a + b).square()"),
+            ("(a - b).square().sum(dim=1)", "(a - b).abs().sum(dim=1).square()"),  # another norm
+            (".clamp(min=1e-30)", ""),                         # no derivative at 0
+            (".clamp(min=1e-30)", ".clamp(min=1e-12)"),        # none near 0 either
+        ],
+        ("reconstruction_loss", "test_close(reconstruction_loss(a, b)"): [
+            ("reconstruction).mean()", "reconstruction).sum()"),
+        ],
+        ("mean_of_ratios", "for ratio, naive in"): [
+            ("mask * (P + eps)", "(P + eps)"),                 # the whole picture
+            ("/ mask.sum((-1, -2)).clamp(min=1)", ""),         # sum for mean
+        ],
+        ("mean_of_ratios", "# copies what it is shown"): [
+            ("(N + eps)", "(N - eps)"),
+            ("(P + eps)", "P"),
+        ],
+        ("ratio_of_norms", "for ratio, naive in"): [
+            ("P * scale, dim=(-1, -2))", "P * scale, dim=(0, -1, -2))"),  # norms over the batch
+        ],
+        ("ratio_of_norms", "# copies what it is shown"): [
+            ("(P + eps) / (N + eps)", "P / (N + eps)"),
+            ("scale = c ** .5", "scale = 1."),
+        ],
+        ("READINGS", "# copies what it is shown"): [
+            ('3, "the mean of 1/N diverges"', '1, "the mean of 1/N diverges"'),
+        ],
+        ("distinction_loss", "for ratio, naive in"): [
+            ("P, N = distance(target, reconstruction), distance(pseudo, reconstruction)",
+             "N, P = distance(target, reconstruction), distance(pseudo, reconstruction)"),
+            ("has_mask.sum().clamp(min=1)", "has_mask.numel()"),  # targets without a mask count
+            ("eps=1e-6", "eps=1e-3"),
+        ],
+    },
+    "pseudo": {
+        ("pseudo_anomaly", "quarter = torch.tensor"): [
+            ("(1 - weight) * frames + weight * noise", "weight * frames + (1 - weight) * noise"),
+            ("+ weight * noise", "- weight * noise"),
+            ("(1 - mask) * frames + mask * blended", "mask * frames + (1 - mask) * blended"),
+            ("(1 - mask) * frames + mask", "frames + mask"),
+        ],
+        ("pseudo_anomaly", "by_hand = "): [
+            ("+ weight * noise", "+ torch.as_tensor(weight).detach() * noise"),  # half the gradient
+        ],
+        ("AnomalyWeight.__init__", "AnomalyWeight(.8)"): [
+            ("math.log(start / (1 - start))", "math.log(start)"),
+            ("requires_grad=learn", "requires_grad=True"),
+            ("0 < start < 1", "0 <= start <= 1"),
+        ],
+        ("AnomalyWeight.forward", "AnomalyWeight(.8)"): [
+            ("torch.sigmoid(self.l)", "torch.sigmoid(-self.l)"),
+        ],
+    },
+    "models": {
+        ("ConvBlock.__init__", "def block_loop"): [
+            ("padding=k // 2", "padding=k // 2, padding_mode='reflect'"),
+        ],
+        ("ConvBlock.forward", "def block_loop"): [
+            ("F.relu(self.batch_norm_1(x))", "self.batch_norm_1(x)"),
+            ("else F.relu(self.batch_norm_2(x))", "else self.batch_norm_2(x)"),
+            ("for conv in self.convs", "for conv in self.convs[::-1]"),  # heads in another order
+        ],
+        ("Decoder.forward", "def unet_loop"): [
+            ("[self.conv_1(x), skip_3]", "[skip_3, self.conv_1(x)]"),
+            ("[self.conv_3(x), skip_1]", "[skip_1, self.conv_3(x)]"),
+            ("torch.sigmoid(self.conv_4(x))", "torch.tanh(self.conv_4(x))"),
+        ],
+        ("pad_to_16", "any size, padded and cropped"): [
+            ('mode="replicate"', 'mode="reflect"'),
+            ("(0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16)",   # the wrong side
+             "(-x.shape[-1] % 16, 0, -x.shape[-2] % 16, 0)"),
+        ],
+        ("UNet.__init__", "any size, padded and cropped"): [
+            ("latent % 8", "latent % 4"),
+        ],
+        ("UNet.forward", "any size, padded and cropped"): [
+            ("x.transpose(1, 2).reshape(", "x.reshape("),      # channels and time mixed
+            ("n < self.window:", "n < self.window - 1:"),
+        ],
+        ("C3DSU.__init__", "assert difference < 1e-5 and"): [
+            ("padding=(0, 1, 1)", "padding=(0, 1, 1), padding_mode='replicate'"),
+            ("padding=(0, 1, 1)", "padding=(0, 2, 2), dilation=(1, 2, 2)"),
+        ],
+        ("C3DSU.fuse", "assert difference < 1e-5 and"): [
+            ("conv(clip)", "conv(clip.flip(2)).flip(2)"),      # time runs back
+            ("conv(clip)", "conv(clip.roll(1, 2))"),           # one frame off
+        ],
+        ("C3DSU.fuse", "# one window is the case n = T"): [    # clips of a batch mixed
+            ("m.unflatten(0, (batch, -1))", "m.unflatten(0, (-1, batch)).transpose(0, 1)"),
+        ],
+        ("multiply_adds", "# by hand: the 3x3"): [
+            ("layer.weight[0].numel()", "layer.weight.numel()"),
+        ],
+        ("C3DSU.__init__", "test_close(big.parameters"): [
+            ("kernels=(3, 5, 7)", "kernels=(3, 5, 5)"),
+        ],
+        ("build_model", "sizes = [conv.kernel_size"): [
+            ("kernels=(3, 5, 7)", "kernels=(3, 5, 5)"),
+        ],
+    },
+    "scoring": {
+        # folded
+        ("_scale_shift", "# 9 frames in four pieces"): [
+            ("norm.bias - norm.running_mean", "norm.bias + norm.running_mean"),
+            (".sqrt()", ""),
+            ("norm.running_var + norm.eps", "norm.running_var + 1e-3"),
+        ],
+        ("_conv", "# 9 frames in four pieces"): [
+            ("(bias * scale + shift)", "(bias + shift)"),
+            ("(weight.transpose(0, -1) * scale)", "weight.transpose(0, -1)"),
+        ],
+        ("FoldedBlock._heads", "# 9 frames in four pieces"): [
+            ("F.pad(w, [m] * 4)", "F.pad(w, [0, 2 * m] * 2)"),  # zeros on one side only
+        ],
+        ("FoldedBlock._resize", "# 9 frames in four pieces"): [
+            ("(weight, torch.eye(4)[..., None, None])", "(torch.eye(4)[..., None, None], weight)"),
+            ("bias.repeat_interleave(4)", "bias.repeat(4)"),
+            ("scale, shift = scale.repeat_interleave(4), shift.repeat_interleave(4)",
+             "scale, shift = scale.repeat(4), shift.repeat(4)"),
+            ("weight.view(len(weight), -1, 2, 2)",
+             "weight.view(len(weight), 2, 2, -1).permute(0, 3, 1, 2)"),
+            ("weight.view(len(weight), -1, 2, 2)",             # rows for columns
+             "weight.view(len(weight), -1, 2, 2).mT"),
+        ],
+        ("FoldedBlock.forward", "# 9 frames in four pieces"): [
+            ("if not self.last: x = F.relu_(x)", "x = F.relu_(x)"),
+        ],
+        ("Folded._over_time", "# 9 frames in four pieces"): [
+            ("conv.weight.permute(", "conv.weight.flip(2).permute("),  # time runs back
+            ("F.pad(conv.bias, (conv.out_channels * (self.window - 1), 0))",
+             "conv.bias.repeat(self.window)"),                 # the bias T times
+        ],
+        ("Folded.decode", "# 9 frames in four pieces"): [
+            ("p[:, k:k + n, k]", "p[:, k:k + n, T - 1 - k]"),
+            ("p[:, k:k + n, k]", "p[:, T - 1 - k:T - 1 - k + n, k]"),
+            ("unflatten(2, (T, -1))", "unflatten(2, (-1, T)).transpose(2, 3)"),
+            ("[block(x), skip]", "[skip, block(x)]"),
+        ],
+        ("Folded.forward", "# 9 frames in four pieces"): [
+            ("pad_to_16(frames)", "F.pad(frames, (0, -W % 16, 0, -H % 16))"),  # zeros
+        ],
+        ("Folded.step", "# 9 frames in four pieces"): [
+            ("p[len(x):] for p", "p[:len(p) - len(x)] for p"),  # the older past is kept
+            ("pad_to_16(x.contiguous(memory_format=torch.channels_last))",
+             "F.pad(x, (-W % 16, 0, -H % 16, 0), mode='replicate')"),  # the wrong side
+        ],
+        # a recording, frame by frame
+        ("repeat_edges", 'list(repeat_edges("abc", 2))'): [
+            ("is not None: yield from [frame] * times",
+             "is not None: yield from [frame] * (times - 1)"),
+        ],
+        ("_Fetcher.__init__", "# no longer wanted: it stops"): [  # reads the file at once
+            ("queue.Queue(1)", "queue.Queue()"),
+        ],
+        ("ahead", "# no longer wanted: it stops"): [
+            ("finally: fetcher.stop.set()", "finally: pass"),  # the thread waits for ever
+            ("if error: raise error", "if error: return"),
+            ("ready.get(timeout=patience)", "ready.get()"),
+        ],
+        ("_silence", "# no longer wanted: it stops"): [
+            ("after frame {count - 1}", "after frame {count}"),
+        ],
+        ("Maps.push", "# the plain way: one window"): [
+            ("targets[:len(X)], Y", "targets[-len(X):], Y"),   # compared with the frame after
+            ("self.held = targets[len(X):]", "self.held = targets[:self.half]"),
+            ("if self.held is None else self.held", ""),       # forgotten from chunk to chunk
+            ("Y, self.past = ", "Y, _ = "),
+            ("Y)[self.skip:]", "Y)[:max(0, len(X) - self.skip)]"),  # drops the last, not the first
+        ],
+        # frame scores
+        ("frame_scores", "# the last pixel is in a patch"): [
+            (".amax((1, 2))", ".mean((1, 2))"),
+        ],
+        ("_averages", "# the last pixel is in a patch"): [
+            ("(from_start < patch)", "(from_start <= patch)"),
+            ("(from_start >= 0)", "(from_start > 0)"),
+            (".float() / patch", ".float() / stride"),
+        ],
+        ("_starts", "# the last pixel is in a patch"): [
+            ("range(0, side - patch + 1, stride)", "range(1, side - patch + 1, stride)"),
+        ],
+        ("_starts", "(37, 21, 53, 37)"): [
+            ("stride), side - patch}", "stride)}"),            # the remainder left out
+        ],
+        ("frame_scores_two_grids", "at these sizes their patches are a subset"): [
+            ("torch.maximum(", "torch.minimum("),
+            ("maps[..., half:, half:]", "maps[..., half:, :]"),
+        ],
+        ("smooth", "# 8 of 17: gone"): [
+            ("size=width", "size=width + 2"),
+            ("size=width", "size=width - 2"),
+            ('mode="nearest"', 'mode="reflect"'),
+        ],
+        ("largest_patches", "(37, 21, 53, 37)"): [
+            ("means.flatten(1).argmax(1)", "means.flatten(1).argmin(1)"),
+        ],
+        # pictures
+        ("heat_map", "# nothing strange, nothing changed"): [
+            ("/ scale, 0, 1)", "/ max(1e-9, np.max(score_map)), 0, 1)"),  # scaled by the frame
+            ("frame * (1 - alpha) + colours * alpha", "frame * alpha + colours * (1 - alpha)"),
+        ],
+        ("annotate", "# nothing strange, nothing changed"): [
+            ("colour = (230, 120, 0) if score > threshold",
+             "colour = (230, 120, 0) if score < threshold"),
+        ],
+        ("write_video", "back = Clip("): [                     # red and blue swapped
+            ("cv2.cvtColor(frame[:h, :w], cv2.COLOR_RGB2BGR)", "frame[:h, :w]"),
+        ],
+    },
+    "detector": {
+        ("measure_scale", "test_eq(asdict(scale)"): [
+            ("(.5, .9, .95, .99, 1)", "(.5, .1, .05, .01, 0)"),
+        ],
+        ("Detector.threshold", "test_close(detector.threshold"): [
+            ("self.scale.q99", "self.scale.q95"),
+        ],
+        ("Detector.measure", "test_close(detector.threshold"): [
+            ("smooth(_frame_scores(noted(self.maps(clip)))[0])",
+             "_frame_scores(noted(self.maps(clip)))[0]"),
+        ],
+        ("_frame_scores", "test_eq(kept.boxes.tolist()"): [
+            ("largest_patches(some)", "largest_patches(some[::-1])"),
+        ],
+        ("_load_trained", 'refused("nan", "not finite")'): [
+            ("w.isfinite().all()", "w.ndim >= 0"),
+        ],
+        # ignored regions, a lower rate
+        ("Detector.counted", "# a bit a pixel, written as text"): [
+            ("score_map * ~self.ignore", "score_map * self.ignore"),
+        ],
+        ("Detector.maps", "test_eq(record.frames, seen.frames["): [
+            ("itertools.islice(repeated, len(clip))", "repeated"),
+        ],
+    },
+    "stream": {
+        ("RunningMedian.push", "RunningMedian()"): [
+            ("[score] * (before + 1)", "[0. if before else score] * (before + 1)"),  # its start
+            ("else self.half", "else self.half - 1"),
+            ("np.median(self.recent)", "np.mean(self.recent)"),
+        ],
+        ("RunningMedian.close", "RunningMedian()"): [
+            ("self.push(self.recent[-1])", "self.push(self.recent[0])"),  # the end of a stream
+        ],
+        ("Stream.close", "# 8 frames later"): [
+            ("self._smooth(pair)", "Moment(self.smoothed - 1, *pair)"),
+        ],
+        ("Stream._moments", "# 8 frames later"): [
+            ("score_map, self.pictures", "score_map / 2, self.pictures"),
+            ("self.pictures.popleft()", "self.pictures.pop()"),
+        ],
+        ("stream", "# a frame ahead for T = 3"): [             # waits for the end
+            ("for frame in ahead(frames, patience): yield from running.push(frame)",
+             "for some in list(map(running.push, ahead(frames, patience))): yield from some"),
+        ],
+        ("Stream._check", "# smoothed before the error, and the error"): [
+            ("frame.shape != self.shape", "frame.shape[1:] != self.shape[1:]"),
+            ("frame.shape != self.shape", "frame.shape[:2] != self.shape[:2]"),
+        ],
+        ("stream", "# smoothed before the error, and the error"): [
+            ("as e: error = e", "as e: raise"),                # what had arrived is lost
+            ("if error: raise error", "pass"),
+            ("ahead(frames, patience)", "ahead(frames)"),
+        ],
+        # a lower rate
+        ("Stream._moments", "def same_as_batch("): [           # the next look's map
+            ("self.scored % self.every == 0", "self.scored % self.every == 1 % self.every"),
+        ],
+        ("Stream.push", "def same_as_batch("): [
+            ("self.read % self.every == 0", "self.read % self.every == 1 % self.every"),
+        ],
+    },
+    "data": {  # what a lower rate asks of clips
+        ("Clip.part", "at_half_rate = "): [
+            ("self.first + first * self.step, self.first + last * self.step",
+             "self.first + first, self.first + last"),
+        ],
+        ("video_frames", "at_half_rate = "): [
+            ("for _ in range(step - 1): capture.grab()", "for _ in range(step): capture.grab()"),
+        ],
+    },
+    "running": {
+        ("inside", "test_eq(inside(np.arange(8)"): [
+            ("(first <= n) & (n <= last)", "(first <= n) & (n < last)"),
+        ],
+        ("cached", "slow = at_rate(Clip(frames_dir"): [
+            ("clip.first % clip.step", "0"),                   # another phase gets wrong frames
+        ],
+    },
+    "training": {
+        ("rate_step", "test_eq(shown(at_rate(twenty, 5)), n[::5])"): [
+            ("max(1, round(have / wanted))", "max(1, int(have // wanted) + 1)"),
+        ],
+        ("leave_out", "25 is the first that is seen after 20"): [
+            ("a = -(-a // every) * every", "pass"),
+        ],
+        ("read_ignore", "half a working pixel is a whole one"): [
+            ("interpolation=cv2.INTER_AREA) > 0", "interpolation=cv2.INTER_AREA) > .5"),
+        ],
+        ("mostly_ignored", "half a working pixel is a whole one"): [
+            ("> (x2 - x1) * (y2 - y1) / 2", "> (x2 - x1) * (y2 - y1) / 4"),
+        ],
+        ("_rows_of", "for part in (clip.part(2, 6), at_rate(filmed, 5)"): [
+            ('(rows["frame"] - clip.first) // clip.step', '(rows["frame"] - clip.first)'),
+        ],
+        ("Trainer._one_step", "# averaging nothing keeps the last"): [
+            ("self.step > (1 - self.settings.average)", "self.step > self.settings.average"),
+        ],
+        ("Trainer.finish", "# averaging nothing keeps the last"): [
+            ("self.average.module if self.average.n_averaged else self.module.model",
+             "self.module.model"),
+            ("(to_pixels(frames) for", "(1 - to_pixels(frames) for"),
+            ("return model.eval()", "return model.train()"),
+        ],
+    },
+    "metrics": {
+        ("won", "# many ties"): [
+            ('high, "left")', 'high, "right")'),               # a tie is a win
+        ],
+        ("auc", "# many ties"): [
+            ("(scores[labels == 1], scores[labels == 0])",
+             "(scores[labels == 0], scores[labels == 1])"),
+        ],
+        ("_auc_with_extras", "# rounded: many ties"): [
+            ("(won(anomalous, normal) + P + N + 1)", "(won(anomalous, normal) + P + N)"),
+            ("((P + 1) * (N + 1))", "(P * N + 1)"),
+        ],
+        ("frame_auc", "# rounded: many ties"): [               # one class counts as 0
+            ("[v for v in by_clip.values() if v is not None]",
+             "[v or 0. for v in by_clip.values()]"),
+        ],
+        ("minmax", 'minmax({"a": [1, 2, 5]'): [
+            ("(s.max() or 1)", "(np.abs(s).mean() or 1)"),
+        ],
+        ("floors", "third = np.repeat"): [
+            ("-np.abs(np.linspace(-1, 1", "np.abs(np.linspace(-1, 1"),
+            ("later = {k: np.arange(len(y))", "later = {k: -np.arange(len(y))"),
+        ],
+        ("_distance", "steps = Clip("): [
+            ("np.square(a - b).mean(axis=-1)", "np.square(a - b).sum(axis=-1)"),
+        ],
+        ("baseline_maps", "steps = Clip("): [
+            ("(previous + following) / 2", "(previous + following)"),
+            ("following = now if after is None", "following = previous if after is None"),
+        ],
+        # confidence
+        ("confidence", "lucky = "): [
+            ("table - won_by_clip(other, labels)[0]", "table + won_by_clip(other, labels)[0]"),
+            ("table - won_by_clip(other, labels)[0]",          # not paired
+             "table - won_by_clip(other, labels)[0][::-1]"),
+        ],
+        ("resample", "lucky = "): [
+            ("table, times, times)", "table, times, times[::-1])"),  # two draws, not one
+            ("(times @ anomalous) * (times @ normal)", "anomalous.sum() * (times @ normal)"),
+        ],
+        ("_middle_95", "lucky = "): [
+            ("(.025, .975)", "(.05, .95)"),
+        ],
+        ("resample", "the second run wins 30 % less"): [
+            ("rng.multinomial(s, np.full(s, 1 / s), size=draws) / s",  # runs are not drawn
+             "np.full((draws, s), 1 / s)"),
+            ("np.full(s, 1 / s), size=draws) / s", "np.full(s, 1 / s), size=draws)"),
+            ("np.mean(tables, axis=0).sum()", "np.sum(tables)"),
+        ],
+        ("by_kind", "kind_scores = "): [
+            ("[(first, last) for k, first, last", "[(first, last - 1) for k, first, last"),
+        ],
+        # where
+        ("pixel_auc", "exact, got = "): [
+            ("(anomalous * (normal / pairs)).sum() / 2", "(anomalous * (normal / pairs)).sum()"),
+            ("np.cumsum(normal) - normal", "np.cumsum(normal)"),
+        ],
+        ("regions_tracks", "for trial in range(5)"): [
+            ("link[1] = True", "pass"),                        # four neighbours in a frame
+        ],
+        ("match", "# 4 of its 8 pixels"): [
+            (">= .1", ">= .3"),
+        ],
+        ("match", "for trial in range(5)"): [
+            ("both.sum(1, keepdims=True) + both.sum(0) - both",
+             "both.sum(1, keepdims=True) + both.sum(0)"),
+        ],
+        ("area", "# 4 of its 8 pixels"): [
+            ("np.interp(1, rates, found)", "np.interp(2, rates, found)"), # not cut at one false one
+            ("np.maximum.accumulate(rates)", "rates"),
+        ],
+        ("_matches", "once = long"): [
+            ("m > at[i]", "m >= at[i]"),
+        ],
+        ("rbdc_tbdc", "once = long"): [
+            ("shares >= .1", "shares > .1"),
+        ],
+        ("rbdc_tbdc", "hard, boxes = "): [
+            ("false / frames", "false / len(masks)"),          # a clip, not a frame
+        ],
+    },
+    "footage": {
+        ("compare", "def naive(a, b)"): [
+            ("/ (np.sqrt(va * vb) + PATTERN)", "/ (np.sqrt(va * vb) + 9 * PATTERN)"),
+            ("- ma * mb + PATTERN", "- ma * ma + PATTERN"),
+            ("np.median(likeness)", "np.mean(likeness)"),
+            ("np.median(mb - ma)", "np.median(ma - mb)"),
+        ],
+        ("displacement", "# a weak pattern"): [
+            ("[[1, 0, -dx], [0, 1, -dy]]", "[[1, 0, dx], [0, 1, dy]]"),
+        ],
+        ("displacement", "wall = 100"): [
+            ("before < CUT or after > before", "True"),
+        ],
+        ("runs", "test_eq(runs([0, 1, 1, 0, 1"): [
+            ("first - found[-1][1] <= gap + 1", "first - found[-1][1] <= gap"),
+        ],
+        ("_main_view", "def only(found"): [
+            ("key=lambda g: g[1]", "key=lambda g: -g[1]"),
+        ],
+        ("strangest", "hills = "): [
+            ("(base + scores[peak]) / 2", "base"),
+            ("free[max(0, first - margin):last + 1 + margin]", "free[first:last + 1]"),
+        ],
+    },
+    "results": {
+        ("Merger.push", "events_at_once(s, .8, gap)"): [
+            ("score > self.threshold", "score >= self.threshold"),
+            ("frame - self.open.end > self.gap", "frame - self.open.end >= self.gap"),
+            ("score > self.open.score", "score < self.open.score"),
+        ],
+        ("find_events", "events_at_once(s, .8, gap)"): [
+            ("+ [merger.close()]", ""),                        # the footage's end loses an event
+        ],
+        ("to_source", "# 1.5 to 4.5, outward"): [
+            ("[shape[1] / size[1], shape[0] / size[0]]",
+             "[shape[0] / size[0], shape[1] / size[1]]"),
+            ("math.ceil(x2), math.ceil(y2)", "math.floor(x2), math.floor(y2)"),
+        ],
+    },
+    "alarms": {
+        ("threshold_for", "rates, inside = zip"): [
+            ("betaincinv(n + 1 - k, k,", "betaincinv(k, n + 1 - k,"),
+        ],
+        ("threshold_for", "# 31 blocks of 360 s"): [
+            ("math.ceil((n + 1) * (1 - alpha))", "math.ceil(n * (1 - alpha))"),  # no promise
+            ("math.ceil((n + 1) * (1 - alpha))", "math.floor((n + 1) * (1 - alpha))"),
+            ("reshape(n, size).max(axis=1)", "reshape(n, size).mean(axis=1)"),
+            ("if k > n:", "if k > n + 1:"),
+        ],
+        ("match_events", "test_eq(match_events({}, {"): [
+            ("runs(np.asarray(y) > 0)", "runs(np.asarray(y) >= 0)"),
+            ("meets.any(axis=0).sum()", "meets.sum()"),
+        ],
+        ("alarm_report", "r = alarm_report(scores"): [
+            ('hits["events"] - hits["right"]', 'hits["events"]'),
+        ],
+        ("piece_medians", "test_close(Drift([0, 1, 16], 1).chance"): [
+            ("np.median(whole.reshape(-1, size)", "np.mean(whole.reshape(-1, size)"),
+        ],
+        ("Drift.__init__", "test_close(Drift([0, 1, 16], 1).chance"): [
+            ("bdtrc(OUTSIDE - 1", "bdtrc(OUTSIDE"),
+        ],
+        ("Drift.push", "test_close(Drift([0, 1, 16], 1).chance"): [
+            ("not self.low <= median <= self.high", "not median <= self.high"),
+            ("if self.told or self.chance > CHANCE", "if self.chance > CHANCE"),  # said again
+        ],
+    },
+    "watch": {
+        ("without_password", 'test_eq(without_password("rtsp://admin:secret'): [
+            ('"://.*@"', '"://[^@]*@"'),                       # up to the first @
+            ('re.split(r"[?#]", name)[0]', "name"),
+        ],
+        ("Recorded.frames", "frames = list(Recorded("): [
+            ("began + i / self.fps", "began + i * self.fps"),
+        ],
+        ("Newest.__init__", "threading.Thread(target=camera).start()"): [
+            ("queue.Queue(1)", "queue.Queue(100)"),            # a queue that makes late
+        ],
+        ("Newest._drop", "threading.Thread(target=camera).start()"): [
+            ("self.replaced += 1", "pass"),
+        ],
+        ("decode", "test_eq(decode(film[0]"): [                # half a picture
+            ('if END_MARK[".jpg"] not in packet', "if packet.size == 0 and packet"),
+        ],
+        ("Frozen.push", "frozen = Frozen(1.)"): [
+            ("if not np.array_equal(few, self.last):", "if self.last is None:"),
+            ("if self.said or frame.time", "if frame.time"),   # said again and again
+        ],
+        ("Journal._write", "import resource"): [
+            ("f.truncate(end)", "pass"),                       # half a line stays
+            ("self.waiting.popleft()", "self.waiting.clear()"),  # those behind it are lost
+        ],
+        ("Journal._repair", "assert journal.repaired"): [
+            ('f.truncate(content.rfind(b"\\n") + 1)', "pass"),
+        ],
+        ("Status.__str__", "status = Status(0., .1"): [
+            ("{bar[:10]}|{bar[10:]}", "{bar[:10]}|{bar[11:]}"),
+        ],
+    },
+    "page": {
+        ("highest", "test_eq(highest([1, 5, 2"): [             # a mean hides the peaks
+            ("np.maximum.reduceat(scores, edges[:-1])",
+             "np.add.reduceat(scores, edges[:-1]) / np.diff(edges)"),
+        ],
+        ("timeline", "what is above the edge stays at it"): [
+            ("WIDTH * (e.end + 1 - e.start) / n", "WIDTH * (e.end - e.start) / n"),
+        ],
+        ("TEMPLATE", "base64.b64decode(link"): [
+            ("jinja2.Environment(autoescape=True)", "jinja2.Environment()"),
+        ],
+        ("watched_page", "at most 1 in an hour"): [
+            ('folder/e["snapshot"]', 'folder/"events"/e["snapshot"]'),
+        ],
+    },
+}
 
+
+# Finding ------------------------------------------------------------------------------------------
+
+GAP = r"(?:\s|#.*)*"    # white space, line breaks and comments
+
+def places(words, source):
+    "(start, end) of each place where the source says this, however it is laid out."
+    tokens = re.findall(r'"[^"\n]*"|\'[^\'\n]*\'|\w+|[^\w\s]', words)
+    parts = [rf",?{GAP}{re.escape(t)}" if t in ")]}" else re.escape(t) for t in tokens]
+    whole = GAP.join(parts)
+    if re.match(r"\w", words): whole = r"\b" + whole
+    if re.search(r"\w$", words): whole += r"\b"
+    return [found.span() for found in re.finditer(whole, source)]
 
 @functools.cache
-def code_cells(notebook):
-    "Sources of the code cells that can be run here: without the slow ones, and with the stand-in for the heavy one."
-    cells = json.loads((NOTEBOOKS/f"{notebook}.ipynb").read_text())["cells"]
+def code_cells(room):
+    "Sources of the code cells that can be run here, with the stand-in for the heavy one."
+    file, = NOTEBOOKS.glob(f"*_{room}.ipynb")
+    cells = json.loads(file.read_text())["cells"]
     sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
     sources = [s for s in sources if not s.startswith("#| slow")]
-    heavy, light = STAND_INS.get(notebook, (None, None))
-    assert heavy is None or sum(heavy in s for s in sources) == 1, f"{notebook}: {heavy!r} is not in exactly one cell"
-    return [light if heavy and heavy in s else s for s in sources]
+    if room not in STAND_INS: return sources
+    words, light = STAND_INS[room]
+    heavy = [s for s in sources if places(words, s) and not exported(s)]
+    assert len(heavy) == 1, f"{room}: {words!r} is not in exactly one cell"
+    return [light if s in heavy else s for s in sources]
 
-def only(sources, text, what):
-    "The index of the one source that holds the text, once."
-    assert sum(s.count(text) for s in sources) == 1, f"{what}: {text!r} occurs {sum(s.count(text) for s in sources)} times"
-    return next(i for i, s in enumerate(sources) if text in s)
+def exported(source): return "#| export" in source
+
+def named(node):
+    "(name, node) of what a statement of an exported cell defines: constant, function or class."
+    if isinstance(node, ast.Assign): yield ast.unparse(node.targets[0]), node
+    if isinstance(node, ast.ClassDef):
+        for statement in node.body:
+            for name, method in named(statement): yield f"{node.name}.{name}", method
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        patched = any(ast.unparse(d).startswith("patch") for d in node.decorator_list)
+        owner = f"{node.args.args[0].annotation.id}." if patched else ""
+        yield owner + node.name, node
+
+def lines_of(node):
+    "(first, end) of a definition: from its decorators to its last line."
+    first = min(n.lineno for n in [node, *getattr(node, "decorator_list", [])])
+    return first - 1, node.end_lineno
+
+def definitions(room):
+    "(name, (cell, first, end)) of all that a room exports."
+    for i, source in enumerate(code_cells(room)):
+        if not exported(source): continue
+        for statement in ast.parse(source).body:
+            for name, node in named(statement): yield name, (i, *lines_of(node))
+
+@functools.cache
+def definition(room, wanted):
+    "(cell, first, end): the lines of the exported definition of this name."
+    found = [place for name, place in definitions(room) if name == wanted]
+    assert len(found) == 1, f"{room}: {wanted} is exported {len(found)} times"
+    return found[0]
+
+def mutated(room, name, original, changed):
+    "The number of the cell that exports the definition, and its source, changed."
+    cell, first, end = definition(room, name)
+    lines = code_cells(room)[cell].splitlines(keepends=True)
+    before, source, after = map("".join, (lines[:first], lines[first:end], lines[end:]))
+    found = places(original, source)
+    assert len(found) == 1, f"{room}: {original!r} occurs {len(found)} times in\n{source}"
+    (start, stop), = found
+    return cell, before + source[:start] + changed + source[stop:] + after
+
+def catching_cell(room, words, cell):
+    "The number of the first test after a cell that says these words."
+    found = [i for i, source in enumerate(code_cells(room))
+             if i > cell and places(words, source) and not exported(source)]
+    assert found, f"{room}: no cell says {words!r} after the definition"
+    return found[0]
+
+
+# Running ------------------------------------------------------------------------------------------
 
 def symbols(source):
-    "Names that the source uses, and names that it defines, of its own scope: not those of a function or a comprehension."
+    """Names that the source uses, and names that it defines, of its own scope: not those of a
+    function or a comprehension."""
     used, defined, tables = set(), set(), [symtable.symtable(source, "cell", "exec")]
     while tables:
         table = tables.pop()
@@ -273,35 +652,40 @@ def symbols(source):
             if s.is_assigned() or s.is_imported(): defined.add(s.get_name())
     return used, defined
 
+def in_order(statements):
+    "The statements one by one; of a loop or a condition first its head, then what is in it."
+    for statement in statements:
+        inside = []
+        if isinstance(statement, ast.For | ast.If | ast.With):
+            inside = statement.body + getattr(statement, "orelse", [])
+            statement.body, statement.orelse = [ast.Pass()], []
+        yield statement
+        yield from in_order(inside)
+
 @functools.cache
 def needs(source):
     "Names that a cell expects to be there, and names that it defines."
     expected, defined = set(), set()
-    for statement in ast.parse(source).body:
+    for statement in in_order(ast.parse(source).body):
         used, new = symbols(ast.unparse(statement))
         expected |= used - defined
         defined |= new
     return expected, defined
 
-@pytest.fixture(scope="module", autouse=True)
-def drawn_once():
-    "The scenes that the notebooks film are the same for all mutants, and are not changed by any."
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ddl_nb.plaza, "plaza", functools.cache(ddl_nb.plaza.plaza))
-        yield
-
 def needed(sources, last):
-    "The indices of the cells that are run for the cell `last`: exported and hidden ones, and backwards those that define what it expects."
+    """The numbers of the cells that are run for the cell `last`: exported and hidden ones, and
+    backwards those that define what it expects."""
     chosen, wanted = [last], needs(sources[last])[0]
     for i in range(last - 1, -1, -1):
         expected, defined = needs(sources[i])
-        if sources[i].startswith(("#| export", "#| hide")) or defined & wanted:
+        if exported(sources[i]) or sources[i].startswith("#| hide") or defined & wanted:
             chosen.append(i)
             wanted = (wanted - defined) | expected
     return chosen[::-1]
 
 def execute(sources, last):
-    "Runs the cell and what it needs in a namespace of its own; returns the cell's AssertionError, if any. Every other error is raised."
+    """Runs the cell and what it needs in a namespace of its own; returns the cell's AssertionError,
+    if any. Every other error is raised."""
     space = {"__name__": "__main__"}
     with torch.random.fork_rng(), plt.rc_context():
         try:
@@ -312,18 +696,32 @@ def execute(sources, last):
                     raise RuntimeError(f"an earlier cell fails:\n{sources[i]}") from e
         finally: plt.close("all")
 
-@functools.cache
-def control(notebook, last):
-    "The cell passes as it is."
-    error = execute(code_cells(notebook), last)
-    assert error is None, f"{notebook}: the unchanged notebook fails: {error}"
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once():
+    "The scenes that the notebooks film are the same for all mutants, and are not changed by any."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ddl_nb.plaza, "plaza", functools.cache(ddl_nb.plaza.plaza))
+        yield
 
-@pytest.mark.parametrize("notebook, original, changed, catcher", MUTANTS, ids=[f"{n[3:]}: {a} -> {b}"[:70].replace("\n", " ") for n, a, b, _ in MUTANTS])
-def test_a_notebook_catches(notebook, original, changed, catcher, monkeypatch, capsys):
+@functools.cache
+def control(room, last):
+    "The cell passes as it is."
+    error = execute(code_cells(room), last)
+    assert error is None, f"{room}: the unchanged notebook fails: {error}"
+
+def cases():
+    for room, groups in MUTANTS.items():
+        for (name, catcher), pairs in groups.items():
+            for original, changed in pairs:
+                words = f"{room}.{name}: {original} -> {changed}"[:90]
+                yield pytest.param(room, name, original, changed, catcher, id=words)
+
+@pytest.mark.parametrize("room, name, original, changed, catcher", list(cases()))
+def test_a_notebook_catches(room, name, original, changed, catcher, monkeypatch, capsys):
     monkeypatch.chdir(NOTEBOOKS)
-    sources = code_cells(notebook)
-    exported = [s if s.startswith("#| export") else "" for s in sources]
-    at, last = only(exported, original, f"{notebook}, exported cells"), only(sources, catcher, notebook)
-    control(notebook, last)
-    mutated = [s.replace(original, changed) if i == at else s for i, s in enumerate(sources)]
-    assert execute(mutated, last) is not None, f"{notebook}: nothing notices {original!r} -> {changed!r}"
+    cell, source = mutated(room, name, original, changed)
+    last = catching_cell(room, catcher, cell)
+    control(room, last)
+    sources = [source if i == cell else s for i, s in enumerate(code_cells(room))]
+    error = execute(sources, last)
+    assert error is not None, f"{room}: nothing notices {original!r} -> {changed!r}"
