@@ -146,7 +146,7 @@ def test_bad_input(grid, dataset, movies, two_scenes, tmp_path):
     call("ablate", misspelt, "--out", out).fails(1, "grid.toml", "regimes is not a setting")
     call("ablate", grid(source="nowhere"), "--out", out).fails(1, "nowhere")
     call("ablate", grid(), "--out", out, "--jobs", 0).fails(2, "jobs")
-    call("ablate", grid(), "--out", out, "--backend", "slurm").fails(1, "loky, ray or dask")
+    call("ablate", grid(), "--out", out, "--backend", "slurm").fails(1, "loky, ray, dask", "slurm")
     call("ablate", grid(source=two_scenes), "--out", out).fails(2, "--scene")
     call("ablate", grid(source=movies/"train"), "--out", out).fails(1, "no labels")
     (tmp_path/"file").touch()

@@ -69,7 +69,7 @@ def check_clip_player(lesson):
 def check_pseudo_bench(lesson):
     bench = Shown(lesson, lesson.cell("pseudo_bench(detector"))
     assert bench.nameless() == []
-    bench.press("slider", "anomaly weight", "Home", says="L_dist = 1.000 (norm), 1.000 (pixel)")
+    bench.press("slider", "anomaly weight", "Home", says="L_dist = 1.000 (pixel), 1.000 (norm)")
     bench.drag("anomaly weight", .7, says="rebuilt closer to normal")
     assert .6 < float(bench.typed("anomaly weight")) < .8
     lesson.shot("03_pseudo_bench", bench.cell)

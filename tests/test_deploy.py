@@ -336,7 +336,7 @@ def test_openvino_xml(kind, message, yesterdays, dataset, tmp_path):
     if kind == "text": file.write_text("<p>a model</p>\n" * 40)
     if kind == "cut": file.write_bytes(file.read_bytes()[:-500])
     if kind == "newer":
-        old, new = "{&quot;format&quot;: 1,", "{&quot;format&quot;: 99,"
+        old, new = "{&quot;format&quot;: 2,", "{&quot;format&quot;: 99,"
         file.write_text(file.read_text().replace(old, new))
     if kind == "foreign":
         onnx.save(foreign(), tmp_path/"f.onnx")

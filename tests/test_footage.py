@@ -18,8 +18,7 @@ def read_json(file): return json.loads(file.read_text())
 
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory):
-    """A folder of two normal videos, 20 frames a second; in b.avi the picture freezes, goes dark and
-    jolts."""
+    "Two normal videos, 20 frames a second; in b.avi the picture freezes, goes dark and jolts."
     root = tmp_path_factory.mktemp("data")/"yard"
     write_movie(root/"a.avi", footage(1, 120)[0])
     frames = footage(2, 120)[0]
