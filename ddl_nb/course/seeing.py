@@ -98,7 +98,7 @@ def check_1_2(error_map):
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #373d81b8
 @exercise("what is normal is not therefore easy: "
-          "the screen and the fountain set the level that an anomaly has to exceed")
+          "the screen and the fountain decide how high an anomaly has to score")
 def check_1_3(letter):
     wrong = dict(
         a="people are what the training footage is full of, near ones and far ones; "

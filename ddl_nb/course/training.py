@@ -17,30 +17,30 @@ def _targets(n, window):
     return sum(t - window // 2 >= 0 and t + window // 2 < n for t in range(n))
 
 def _of_clips(lengths, window): return sum(_targets(n, window) for n in lengths)
-def _of_step(batch, stretch, window): return batch * _targets(stretch, window)
+def _of_step(batch, excerpt, window): return batch * _targets(excerpt, window)
 
 def _steps(epoch=_of_clips, step=_of_step, rounded=round):
     "The number of steps, given what an epoch and what a step holds."
-    def number(lengths, epochs, batch, stretch, window):
-        return rounded(epochs * epoch(lengths, window) / step(batch, stretch, window))
+    def number(lengths, epochs, batch, excerpt, window):
+        return rounded(epochs * epoch(lengths, window) / step(batch, excerpt, window))
     return number
 
 # typical mistakes in what an epoch or a step holds
 def _frames(lengths, window):                 return sum(lengths)
 def _across_clips(lengths, window):           return _targets(sum(lengths), window)
-def _frames_of_step(batch, stretch, window):  return batch * stretch
-def _without_batch(batch, stretch, window):   return _targets(stretch, window)
+def _frames_of_step(batch, excerpt, window):  return batch * excerpt
+def _without_batch(batch, excerpt, window):   return _targets(excerpt, window)
 def _one_epoch(lengths, epochs, *rest):       return _steps()(lengths, 1, *rest)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #36e42dfd
 _MISTAKES_5_1 = {
     "an epoch counts targets, not frames: "
     "a clip of n frames has n - T + 1 of them": _steps(_frames),
-    "a stretch of 8 frames has 8 targets only for T = 1: "
+    "an excerpt of 8 frames has 8 targets only for T = 1: "
     "its first and last frames have no whole window in it": _steps(step=_frames_of_step),
-    "you count frames throughout; both the footage and the stretches "
+    "you count frames throughout; both the footage and the excerpts "
     "are counted in targets, n - T + 1 each": _steps(_frames, _frames_of_step),
-    "a step takes `batch` stretches at once; you count one": _steps(step=_without_batch),
+    "a step takes `batch` excerpts at once; you count one": _steps(step=_without_batch),
     "that is the number of steps of one epoch": _one_epoch,
     "n - T + 1 holds for each clip: "
     "no window reaches from one clip into the next": _steps(_across_clips),
