@@ -24,7 +24,7 @@ from .metrics import (MEASURES, baseline_scores, floors, raw_and_smoothed, repor
 from .pseudo import PSEUDO_ANOMALIES
 from .running import DDLError, provenance, side_by_side, write_file, write_json
 from .tracks import background
-from .training import Settings, restore, to_pixels, working_size
+from .training import Settings, renamed, restore, to_pixels, working_size
 
 # %% ../nbs/11_ablations.ipynb #7459ffa3
 _EMPTY = {"source": None, "seeds": [0], "settings": {}, "grid": {}}
@@ -61,6 +61,8 @@ def _check_grid(grid):
     if not isinstance(grid["source"], str):
         raise DDLError('source must name the footage, such as "ped2" or "plaza"')
     fixed, varied = grid["settings"], grid["grid"]
+    if not all(isinstance(table, dict) for table in (fixed, varied)):
+        raise DDLError("[settings] and [grid] must be tables of settings")
     for name, values in {"seeds": grid["seeds"], **varied}.items():
         if not isinstance(values, list) or not values:
             raise DDLError(f"{name} must be a list of values, not {values!r}")
@@ -166,17 +168,15 @@ def _in_hundred(history):
     return history[columns].groupby(part).mean().round(6).to_dict("list")
 
 # %% ../nbs/11_ablations.ipynb #3e93abb4
-RENAMED = {"stretch": "excerpt"}      # settings that older records know by another name
-
 def read_record(path):  # a record.json
     "A finished run's record, its settings by today's names. Anything else is a `DDLError`."
     try:
         record = json.loads(Path(path).read_text())
-        settings = record.get("settings", {}).items()
+        settings = renamed(record.get("settings", {}))
     except (OSError, ValueError, AttributeError) as e:
         raise DDLError(f"{path}: not a readable record; "
                        "delete it, and ask for the grid again") from e
-    return record | dict(settings={RENAMED.get(name, name): value for name, value in settings})
+    return record | dict(settings=settings)
 
 # %% ../nbs/11_ablations.ipynb #2d6deffc
 def collect(out, names):  # the grid's folder, its runs' names

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 import ddl_nb
 from .running import DDLError, keep_arrays, write_file
 from .scoring import Exported, chunks, frame_scores, largest_patches, score_maps, smooth
-from .training import ARCHITECTURE, FINDERS, Settings, Trainer, at_rate
+from .training import ARCHITECTURE, FINDERS, Settings, Trainer, at_rate, renamed
 
 # %% ../nbs/09_detector.ipynb #90scale1
 @dataclass
@@ -195,11 +195,10 @@ def _unpacked(text, size):  # base64 of packed bits, row by row; (h, w)
 
 def _from_format_1(about):
     "What version 0.1.0 wrote, in the words of today."
-    scale, settings = about["scale"], dict(about["settings"])
+    scale, settings = about["scale"], renamed(about["settings"])
     calibration = dict(about.get("calibration") or {})
     names = {"0.5": "median", "0.9": "q90", "0.95": "q95", "0.99": "q99", "1.0": "largest"}
     scale = {names.get(k, k): v for k, v in scale.items()}
-    if "stretch" in settings: settings["excerpt"] = settings.pop("stretch")
     if calibration: calibration["threshold"] = calibration.pop("level")
     return about | dict(scale=scale or None, calibration=calibration or None, settings=settings)
 

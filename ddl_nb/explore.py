@@ -245,6 +245,12 @@ def reconstruct(model,    # as `runner` gives it
     return to_picture(Y[0]), distance(target, Y)[0].numpy()
 
 # %% ../nbs/22_explore.ipynb #a941a201
+def check_open(detector):
+    "An exported model, which has no layers and no `forward`, is a `DDLError`."
+    if not detector.trained:
+        raise DDLError("an exported model cannot be taken apart; "
+                       "load the model.safetensors that it came from")
+
 def to_picture(x):  # (c, h, w) in [0, 1]
     return (x.permute(1, 2, 0) * 255).round().byte().numpy()
 
@@ -424,6 +430,7 @@ def _weight(low, high):
 class _PseudoBench(_Bench):
     "A bench with a model, which rebuilds the pseudo anomaly."
     def __init__(self, detector, clip, objects):
+        check_open(detector)
         self.model = runner(detector.model)
         super().__init__(detector, clip, objects)
         self.axes, self.board = _bench_board(*detector.size)
@@ -458,6 +465,7 @@ def loss_landscape(detectors,  # name -> `Detector`, of the same size
     The weights they learnt are dashed lines; a cursor reads values off."""
     view = _Landscape(detectors, clip, objects)
     own = next(iter(detectors.values())).settings.ratio
+    if own not in view.readings: own = next(iter(view.readings))  # of recon, which needs none
     options = [(f"L_dist, {r.title}", name) for name, r in view.readings.items()]
     reading = widgets.Dropdown(options=options, value=own, description="reading")
     return Explorer(view.draw, "the distinction loss over the anomaly weight",
@@ -471,6 +479,7 @@ DASHES = (1, 0), (9, 5), (2, 5), (14, 4)              # drawn and left out, one 
 class _Landscape(_Bench):
     "Several models' losses over the anomaly weight, as far as they are computed."
     def __init__(self, detectors, clip, objects):
+        for d in detectors.values(): check_open(d)
         self.models = {name: runner(d.model) for name, d in detectors.items()}
         first = next(iter(detectors.values()))
         super().__init__(first, clip, objects)
@@ -640,6 +649,7 @@ class _Scores:
         if not self.clips:
             raise DDLError(f"{scene.name}: no test clip has labels; "
                            "label some, or look with clip_player")
+        check_open(detector)
         self.model = runner(detector.model)
         self.scores = {name: detector.score(c) for name, c in self.clips.items()}
         self.smoothed = np.concatenate([s.smoothed for s in self.scores.values()])
@@ -783,6 +793,7 @@ def dissector(detector, clip):
     "Pick a layer: shapes, parameters, multiply-adds and feature maps of one window."
     view = _Dissected(detector, clip)
     names = [name for name, _ in _layers(view.model)]
+    if not names: raise DDLError("the model has no layer of a kind in LAYERS; add its kinds there")
     layer = widgets.Dropdown(options=names, description="layer")
     n = len(view.frames)
     return Explorer(view.draw, "feature maps of a layer",
@@ -791,9 +802,7 @@ def dissector(detector, clip):
 class _Dissected:
     "A model and the outputs of all its layers for the windows that were looked at last."
     def __init__(self, detector, clip):
-        if not detector.trained:
-            raise DDLError("an exported model cannot be taken apart; "
-                           "load the model.safetensors that it came from")
+        check_open(detector)
         self.model, self.frames = detector.model, _frames(detector, clip)
         self.outputs = lru_cache(maxsize=2)(self._outputs)
         fig, self.axes = plt.subplots(1, 2, figsize=(11, 3.3), dpi=90, width_ratios=(1, 1.6))

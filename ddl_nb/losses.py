@@ -17,6 +17,9 @@ from .running import DDLError, one_of
 def distance(a,  # (B, c, ...), in [0, 1]
              b): # the same shape
     "Per-pixel Euclidean distance over channels, divided by sqrt(c): (B, ...), in [0, 1]."
+    if a.shape != b.shape:                  # one target against many would pass without a word
+        shapes = " and ".join("x".join(map(str, x.shape)) for x in (a, b))
+        raise DDLError(f"distance: {shapes}; a model maps n frames to the n - T + 1 in the middle")
     squares = (a - b).square().sum(dim=1)
     return squares.clamp(min=1e-30).sqrt() / a.shape[1] ** .5
 

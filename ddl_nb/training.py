@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FINDERS', 'CHOICES', 'ARCHITECTURE', 'TrackedClips', 'working_size', 'rate_step', 'at_rate', 'leave_out',
            'read_ignore', 'read_objects', 'faster_rcnn', 'faster_rcnn_objects', 'find_tracks', 'Settings', 'to_pixels',
-           'restore', 'DDL', 'load_checkpoint', 'make_optimizer', 'train_step', 'Trainer', 'plot_training']
+           'restore', 'DDL', 'load_checkpoint', 'make_optimizer', 'train_step', 'Trainer', 'renamed', 'plot_training']
 
 # %% ../nbs/06_training.ipynb #e1a40653
 import copy, io, math, re, time
@@ -594,8 +594,13 @@ def _count_steps(self: Trainer):
     return max(1, round(s.epochs * targets / at_once))
 
 # %% ../nbs/06_training.ipynb #17c2a211
+def renamed(settings):  # as saved by any version
+    "The same by today's names."
+    return {{"stretch": "excerpt"}.get(name, name): value for name, value in settings.items()}
+
 @patch
 def _same_settings(self: Trainer, saved):
+    saved = renamed(saved)
     for name, value in asdict(self.settings).items():
         # a setting that did not exist then had its default
         then = saved.get(name, getattr(Settings, name))
