@@ -27,8 +27,9 @@ VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wm
 
 def natural_key(path):  # a path or a name
     """Sort key that puts frame2 before frame10: digits compare as numbers, the rest as lower-case
-    text."""
-    parts = re.split(r"(\d+)", Path(path).name)
+    text. Seconds since 1970 have a fraction: 1700000000.25 comes before 1700000000.5."""
+    name = re.sub(r"(?<=\d{9}\.)\d+(?=\.)", lambda m: m[0].ljust(9, "0"), Path(path).name)
+    parts = re.split(r"(\d+)", name)
     return [int(s) if s.isdecimal() else s.lower() for s in parts]
 
 def listing(folder, suffixes):  # a folder, and the endings to keep in lower case

@@ -423,7 +423,7 @@ def _filmstrip(ax, survey, count):
     thumbs = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures(clip, at)]
     ax.imshow(np.hstack(thumbs), aspect="auto")
     ax.axis("off")
-    ax.set_title(f"{clip.name}, {clock(n, clip.fps)}", fontsize=10)
+    ax.set_title(f"{clip.name}, {clock(n, clip.fps)}", fontsize=10, parse_math=False)
 
 def _panel(ax, name, curve, threshold, rows):
     "A curve with its threshold; rows (first, last, ...) are shaded."

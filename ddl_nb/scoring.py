@@ -396,8 +396,7 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
                   threshold=None,  # dashed line
                   cols=3):         # clips a row
     "One panel a clip. Returns the figure."
-    cols = min(cols, len(scores))
-    rows = -(-len(scores) // cols)
+    cols = min(cols, len(scores)); rows = -(-len(scores) // cols)
     fig, axes = plt.subplots(rows, cols, figsize=(max(7, 3.6 * cols), 1.5 * rows + .5), sharey=True,
                              squeeze=False, dpi=80, layout="constrained")
     for ax in axes.flat[len(scores):]: ax.axis("off")
@@ -407,7 +406,8 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
         ax.plot(smoothed[name], lw=1.3, color="#0173b2", label="smoothed")
         if threshold is not None:
             ax.axhline(threshold, ls="--", lw=.8, color="#d55e00", label="threshold")
-        ax.set_title(name, fontsize=9, pad=2); ax.margins(x=0); ax.tick_params(labelsize=7)
+        ax.set_title(name, fontsize=9, pad=2, parse_math=False)      # a name may have $ in it
+        ax.margins(x=0); ax.tick_params(labelsize=7)
     lines = (pair for ax in axes.flat for pair in zip(*ax.get_legend_handles_labels()))
     handles = {label: line for line, label in lines}
     fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8,

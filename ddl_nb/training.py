@@ -29,8 +29,8 @@ from .models import ARCHITECTURES, build_model
 from .pseudo import PSEUDO_ANOMALIES, AnomalyWeight
 from .running import (DDLError, Interrupt, cached, find_data, inside, one_of, read_image,
                             to_channels, write_file)
-from .tracks import (COLUMNS, background, box_masks, dense_boxes, motion_objects, table,
-                           track_objects, whole_windows)
+from .tracks import (COLUMNS, KINDS, background, box_masks, dense_boxes, motion_objects,
+                           table, track_objects, whole_windows)
 
 # %% ../nbs/06_training.ipynb #5bfd2d0d
 class TrackedClips(torch.utils.data.Dataset):
@@ -66,7 +66,7 @@ class TrackedClips(torch.utils.data.Dataset):
 def _rows_of(clip, tracks):
     """The clip's own rows of a table of tracks, in order, with frames that count from the clip's
     start."""
-    if tracks is None: return pd.DataFrame(columns=[*COLUMNS, "track"])
+    if tracks is None: tracks = pd.DataFrame(columns=[*COLUMNS, "track"]).astype(KINDS)
     rows = tracks[(tracks["clip"] == clip.name) & tracks["frame"].isin(clip.numbers)]
     rows = rows.assign(frame=(rows["frame"] - clip.first) // clip.step)
     return rows.sort_values("frame", kind="stable")

@@ -26,7 +26,7 @@ from fastcore.basics import patch
 from .alarms import Drift
 from .data import Clip
 from .results import Merger, USUAL_FPS, check_place, gap_frames, to_source
-from .running import DDLError, END_MARK, Interrupt, find_data, to_channels, write_picture
+from .running import DDLError, Interrupt, cut_off, find_data, to_channels, write_picture
 from .scoring import ahead, annotate, largest_patch, write_video
 from .stream import Stream
 
@@ -112,7 +112,7 @@ def decode(packet):  # of `read`: a picture (H, W, 3), blue first, or a JPEG's b
     "The picture, red first; None if it is broken or cut off."
     if packet.ndim == 3 and packet.shape[2] == 3:
         return cv2.cvtColor(packet, cv2.COLOR_BGR2RGB)
-    if END_MARK[".jpg"] not in packet.ravel()[-1024:].tobytes(): return None
+    if cut_off(packet.ravel().tobytes()): return None
     picture = cv2.imdecode(packet, cv2.IMREAD_COLOR)
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
@@ -219,10 +219,10 @@ def _decoded(self: Live, stop):
                      "is the network overloaded?")
 
 # %% ../nbs/20_watch.ipynb #9e158686
-BURST_SECONDS, COUNTING_SECONDS = 1., 3.
+BURST_SECONDS, COUNTING_SECONDS = 1., 2.
 
 def measure_rate(frames):  # iterable of `Frame`
-    """Frames a second in the last two of the first three seconds, which are used up.
+    """Frames a second in two seconds after the first one, which are used up.
 
     None if the frames end before."""
     first, times = None, []
@@ -230,7 +230,7 @@ def measure_rate(frames):  # iterable of `Frame`
         if first is None: first = frame.time
         seconds = frame.time - first
         if seconds >= BURST_SECONDS: times.append(frame.time)
-        if seconds >= COUNTING_SECONDS and len(times) > 1:
+        if times and times[-1] - times[0] >= COUNTING_SECONDS:
             return (len(times) - 1) / (times[-1] - times[0])
 
 # %% ../nbs/20_watch.ipynb #abb41dcc
