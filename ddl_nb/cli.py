@@ -154,7 +154,9 @@ def evaluate(scores: Annotated[Path, typer.Argument(help="What ddl score wrote: 
     write_json(results.folder/"report.json", made | dict(run=provenance(started)))
     for name, r in made.get("scenes", {found.name: made}).items():
         print(name, report_table(r), alarm_text(r["alarms"]), sep="\n")
-    if "scenes" in made: print("median over scenes", made["frame_auc"])
+    if "scenes" in made:
+        medians = pd.DataFrame(made["frame_auc"]).round(1)
+        print("frame AUC, median over scenes", medians.to_string(), sep="\n")
 
 # %% ../nbs/23_cli.ipynb #70717114
 @app.command()

@@ -356,7 +356,7 @@ def check_place(folder, clips):  # for results; `Clip`s
     place = Path(folder).resolve()
     for clip in clips:
         if clip.path and place in clip.path.resolve().parents:
-            raise DDLError(f"{folder}: holds the footage itself ({clip.path}); "
+            raise DDLError(f"{folder}: holds the footage itself ({clip.path.name}); "
                            "results need a folder of their own")
     with contextlib.suppress(OSError), open(place/"scores.csv", encoding="utf-8") as f:
         if f.readline().startswith("clip,"): raise DDLError(f"{place/'scores.csv'}: {OLDER}")
