@@ -357,7 +357,8 @@ def test_wrong_source_or_place(model, movie, tmp_path):
     text.write_text("no film")
     call("watch", model, text, "--out", out).fails(1, text)
     call("watch", model, movie, "--out", text).fails(1, text, "cannot be written")
-    call("watch", model, movie, "--out", movie.parent).fails(1, "holds the footage itself", movie.name)
+    beside = call("watch", model, movie, "--out", movie.parent)
+    beside.fails(1, "holds the footage itself", movie.name)
     assert not out.exists() and list(movie.parent.iterdir()) == [movie]
 
 @pytest.mark.parametrize("name, content", [
