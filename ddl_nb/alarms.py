@@ -9,8 +9,6 @@ __all__ = ['threshold_for', 'rate_text', 'match_events', 'alarm_report', 'alarm_
 # %% ../nbs/17_alarms.ipynb #10228e9b
 import math, statistics
 from collections import deque
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.special import bdtrc, betaincinv
@@ -20,7 +18,7 @@ from .detector import Calibration
 from .footage import runs
 from .layouts import csv_labels
 from .metrics import baseline_scores, report
-from .results import GAP_SECONDS, Event, Results, find_events, gap_frames
+from .results import GAP_SECONDS, find_events, gap_frames
 from .running import DDLError, time_text
 from .tracks import background
 

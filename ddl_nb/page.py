@@ -15,7 +15,6 @@ import cv2
 import jinja2
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
 from .alarms import calibration_text, rate_text
 from .results import Results
