@@ -251,9 +251,9 @@ def evaluate_scene(results, name, scene):  # `Results`; the scene's name there; 
     raw, smoothed = ({c.name: scored[c.name][k] for c in clips} for k in (0, 1))
     labels = {c.name: np.asarray(scene.labels[c.name]) for c in clips}
     empty = background(scene.train, about.size, about.channels) if scene.train else None
-    baselines = baseline_scores(clips, about.size, about.channels, empty)
+    baselines = baseline_scores(clips, about.size, about.channels, empty, about.patch)
     maps, masks = _maps_and_masks(results, name, scene, clips)
-    made = report(raw, labels, baselines, scene.kinds, maps, masks)
+    made = report(raw, labels, baselines, scene.kinds, maps, masks, about.patch)
     return made | dict(alarms=alarm_report(smoothed, labels, about.threshold, about.rates))
 
 def _maps_and_masks(results, name, scene, clips):

@@ -230,7 +230,9 @@ def ablate(grid: Annotated[Path, typer.Argument(
            jobs: Annotated[int, typer.Option(
                help="Runs side by side; one a processor by default.", min=1)] = None,
            backend: Annotated[str, typer.Option(
-               help="loky (this machine), or ray or dask (a cluster).")] = "loky"):
+               help="loky (this machine), or ray or dask (a cluster).")] = "loky",
+           judge: Annotated[int, typer.Option(
+               help="Times in training at which each model is judged.", min=0)] = 0):
     """Train and evaluate a grid of settings.
 
     Writes runs.csv, a line a run. Finished runs are kept, stopped ones go on."""
@@ -239,7 +241,7 @@ def ablate(grid: Annotated[Path, typer.Argument(
     if len(scenes) > 1:
         names = ", ".join(s.name for s in scenes)
         raise Misuse(f"{source} has several scenes: {names}; choose one with --scene")
-    table = run_grid(runs, scenes[0].check(), out, jobs, backend)
+    table = run_grid(runs, scenes[0].check(), out, jobs, backend, judge=judge)
     shown = ["run", "micro_raw", "micro_smoothed", "macro_smoothed", "anomaly_weight", "steps",
              "training_seconds"]
     print(table[shown].round(2).to_string(index=False), out/"runs.csv", sep="\n")

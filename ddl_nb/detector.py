@@ -85,7 +85,8 @@ class Detector:
     `size` is (height, width) of the working frames. `held_out` names the footage that the scale
     comes from. `learnt` is the anomaly weight at the end of a training that learns it.
     `calibration` says what `ddl_nb.alarms.calibrate` has found out about alarms, or is None.
-    `ignore`, bool (height, width), is True where score maps are 0."""
+    `ignore`, bool (height, width), is True where score maps are 0. `patch` is the side of the
+    patches whose means are compared, in pixels."""
     model: torch.nn.Module
     settings: Settings
     size: tuple
@@ -95,6 +96,7 @@ class Detector:
     learnt: float | None = None
     calibration: Calibration | None = None
     ignore: np.ndarray | None = None
+    patch: int = 16
 
     @property
     def threshold(self):
@@ -104,8 +106,7 @@ class Detector:
 
     @property
     def trained(self):
-        """Whether the model is one that can be trained, taken apart and exported, and not an
-        exported one."""
+        "Whether the model can be trained, taken apart and exported: not so an exported one."
         return not isinstance(self.model, Exported)
 
 # %% ../nbs/09_detector.ipynb #0b5f4ca4
@@ -125,13 +126,13 @@ def maps(self: Detector, clip):
     return repeated if every == 1 else itertools.islice(repeated, len(clip))
 
 # %% ../nbs/09_detector.ipynb #90score1
-def _frame_scores(maps):  # iterable of (h, w)
+def _frame_scores(maps, patch):  # iterable of (h, w), pixels
     "Frame scores (n,) and the boxes of the largest patches (n, 4)."
     # Not lists of small arrays: they would pin the memory freed around them, some 8 KB a frame.
     scores, boxes = array("f"), array("i")
     for some in map(np.stack, chunks(maps, 16)):
-        scores.extend(frame_scores(some).tolist())
-        boxes.extend(largest_patches(some).ravel().tolist())
+        scores.extend(frame_scores(some, patch).tolist())
+        boxes.extend(largest_patches(some, patch).ravel().tolist())
     return np.array(scores), np.array(boxes).reshape(-1, 4)
 
 @patch
@@ -143,7 +144,7 @@ def score(self: Detector, clip,    # a `Clip`
     n, maps = len(clip), self.maps(clip)
     maps = tqdm(maps, progress, n, unit=" frames", leave=False, disable=progress is None)
     if keep: maps = keep_arrays(maps, keep, (n, *self.size), np.float16)
-    frames, boxes = _frame_scores(maps)
+    frames, boxes = _frame_scores(maps, self.patch)
     def kept(): return iter(np.load(keep, mmap_mode="c"))
     def again(): return self.maps(clip)
     return Score(clip.name, frames, smooth(frames), boxes, kept if keep else again)
@@ -159,7 +160,7 @@ def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=Tr
     held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
     learnt = trainer.module.weight().item() if settings.regime == "ddl" else None
     detector = cls(model, settings, tuple(trainer.size), None, held_out, scene.name, learnt,
-                   ignore=trainer.ignore)
+                   ignore=trainer.ignore, patch=trainer.patch)
     detector.measure(trainer.held_out or trainer.clips)
     if out: detector.save(Path(out)/"model.safetensors")
     return detector
@@ -172,7 +173,7 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
         for m in maps:
             peaks.append(np.quantile(m, .999))
             yield m
-    scores = [smooth(_frame_scores(noted(self.maps(clip)))[0]) for clip in clips]
+    scores = [smooth(_frame_scores(noted(self.maps(clip)), self.patch)[0]) for clip in clips]
     self.scale = measure_scale(scores, peaks)
 
 # %% ../nbs/09_detector.ipynb #a2ef61c9
@@ -184,7 +185,7 @@ def header(detector):
     packed = None if detector.ignore is None else np.packbits(detector.ignore)
     about = dict(format=FORMAT, settings=asdict(detector.settings), size=detector.size,
                  held_out=detector.held_out, scene=detector.scene, learnt=detector.learnt,
-                 scale=detector.scale and asdict(detector.scale),
+                 patch=detector.patch, scale=detector.scale and asdict(detector.scale),
                  calibration=detector.calibration and asdict(detector.calibration),
                  ignore=None if packed is None else base64.b64encode(packed).decode())
     return json.dumps(about)
@@ -215,7 +216,8 @@ def _from_header(path, text, build):  # a file, its header, and settings -> mode
         if set(about["settings"]) - {f.name for f in fields(Settings)}: raise DDLError(NEWER)
         settings, size = Settings(**about["settings"]), tuple(about["size"])
         detector = Detector(build(settings), settings, size, held_out=about["held_out"],
-                            scene=about["scene"], learnt=about.get("learnt"))
+                            scene=about["scene"], learnt=about.get("learnt"),
+                            patch=about.get("patch", 16))
         if about["scale"]: detector.scale = Scale(**about["scale"])
         if about.get("calibration"): detector.calibration = Calibration(**about["calibration"])
         if about.get("ignore"): detector.ignore = _unpacked(about["ignore"], size)

@@ -705,12 +705,12 @@ def pictures(self: _Scores, clip, frame):
     error = _inferno(score_map / self.detector.scale.map)
     masks = self.masks(clip)
     truth = _rgb(seen) if masks is None else _with_truth(seen, masks[frame])
-    return seen, rebuilt, _outlined(error, score_map), truth
+    return seen, rebuilt, _outlined(error, largest_patch(score_map, self.detector.patch)), truth
 
 # %% ../nbs/22_explore.ipynb #0c73b560
-def _outlined(picture, score_map):
-    "The picture, the score map's largest patch in a white frame."
-    x1, y1, x2, y2 = largest_patch(score_map)
+def _outlined(picture, box):
+    "The picture, the box in a white frame."
+    x1, y1, x2, y2 = box
     picture = np.ascontiguousarray(picture)
     return cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), (255, 255, 255), 1)
 

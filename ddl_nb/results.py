@@ -141,6 +141,7 @@ class Scored:
     calibration: Calibration | None = None
     learnt: float | None = None                # the anomaly weight
     settings: dict = field(default_factory=dict)
+    patch: int = 16                            # side of the patches, pixels of the working frames
     rates: dict = field(default_factory=dict)  # clip's name -> frames a second, or None
 
     @classmethod
@@ -148,7 +149,7 @@ class Scored:
         "By this detector."
         s = detector.settings
         return cls(detector.size, s.channels, detector.threshold, detector.scale,
-                   detector.calibration, detector.learnt, asdict(s))
+                   detector.calibration, detector.learnt, asdict(s), detector.patch)
 
 # %% ../nbs/16_results.ipynb #16ownera
 class Results:

@@ -268,6 +268,9 @@ def provenance(started):  # `time.perf_counter()` at the start
     "Where figures come from: command, versions, machine, threads and seconds."
     machine = dict(cpu=cpu_name(), cores=os.cpu_count(), threads=torch.get_num_threads(),
                    system=platform.system())
+    if torch.cuda.is_available(): machine["gpu"] = torch.cuda.get_device_name()
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION")          # where accelerate finds it
+    if precision: machine["precision"] = precision
     return dict(command=shlex.join(["ddl", *sys.argv[1:]]), versions=versions(), machine=machine,
                 seconds=round(time.perf_counter() - started, 1))
 

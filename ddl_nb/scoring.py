@@ -285,7 +285,8 @@ def score_maps(model,    # as for `runner`
 # %% ../nbs/07_scoring.ipynb #dfc9e055
 def patch_means(maps,        # (n, h, w) array or tensor
                 patch=16,    # pixels
-                stride=8):   # pixels between patches; the last ones are shifted inward
+                stride=None): # pixels between patches, half a patch by default; the last ones are
+                             # shifted inward
     "Mean of each patch: tensor (n, rows, columns)."
     maps = _as_tensor(maps).float()
     rows, columns = (_averages(side, patch, stride).to(maps.device) for side in maps.shape[1:])
@@ -302,9 +303,10 @@ def _averages(side, patch, stride):
 
 def _starts(side, patch, stride):
     patch = min(patch, side)
+    stride = stride or max(1, patch // 2)
     return sorted({*range(0, side - patch + 1, stride), side - patch}), patch
 
-def frame_scores(maps, patch=16, stride=8):
+def frame_scores(maps, patch=16, stride=None):
     "The frame score (paper, section 3.4): the largest patch mean of each map; float32 array (n,)."
     return patch_means(maps, patch, stride).amax((1, 2)).numpy()
 
@@ -324,7 +326,7 @@ def smooth(scores,    # (n,) frame scores of one clip
     return median_filter(np.asarray(scores), size=width, mode="nearest")
 
 # %% ../nbs/07_scoring.ipynb #29c78eec
-def largest_patches(maps, patch=16, stride=8):  # (n, h, w)
+def largest_patches(maps, patch=16, stride=None):  # (n, h, w)
     """Boxes x1, y1, x2, y2 of the patch with the largest mean in each map, in pixels of the map,
     half open: int array (n, 4)."""
     means = patch_means(maps, patch, stride)
@@ -333,7 +335,7 @@ def largest_patches(maps, patch=16, stride=8):  # (n, h, w)
     x, y = np.take(xs, column), np.take(ys, row)
     return np.stack([x, y, x + w, y + h], axis=1)
 
-def largest_patch(score_map, patch=16, stride=8):  # (h, w)
+def largest_patch(score_map, patch=16, stride=None):  # (h, w)
     "The same box of one map, as four numbers."
     return tuple(largest_patches(np.asarray(score_map)[None], patch, stride)[0].tolist())
 

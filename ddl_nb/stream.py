@@ -101,7 +101,7 @@ def _see(self: Stream, times):
     "Show the model the last frame so many times; keep the maps that it gives."
     for _ in range(times):
         for m in map(self.detector.counted, self.maps.push(self.seen[None])):
-            self.known.append((m, float(frame_scores(m[None])[0])))
+            self.known.append((m, float(frame_scores(m[None], self.detector.patch)[0])))
 
 @patch
 def _smooth(self: Stream, pair):

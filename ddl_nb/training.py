@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FINDERS', 'CHOICES', 'ARCHITECTURE', 'TrackedClips', 'working_size', 'rate_step', 'at_rate', 'leave_out',
-           'read_ignore', 'read_objects', 'faster_rcnn', 'faster_rcnn_objects', 'find_tracks', 'Settings', 'to_pixels',
-           'restore', 'DDL', 'load_checkpoint', 'make_optimizer', 'train_step', 'Trainer', 'renamed', 'plot_training']
+           'read_ignore', 'read_objects', 'faster_rcnn', 'faster_rcnn_objects', 'find_objects', 'find_tracks',
+           'person_size', 'Settings', 'to_pixels', 'restore', 'DDL', 'load_checkpoint', 'make_optimizer', 'train_step',
+           'Trainer', 'renamed', 'plot_training']
 
 # %% ../nbs/06_training.ipynb #e1a40653
 import copy, io, math, re, time
@@ -319,13 +320,13 @@ def _faster_rcnn(clips, size, channels):
 # What finds objects in any footage; a table of objects belongs to its own.
 FINDERS = {"motion": _motion, "fasterrcnn": _faster_rcnn}
 
-def find_tracks(clips,            # training clips of one scene
-                size,             # (height, width) of the working frames
-                channels=3,       # 3 or 1
-                how="motion",     # a name in `FINDERS` or the path of a CSV file
-                ignore=None):     # bool (height, width), True where objects do not count
-    """Tracked objects of all clips: a table clip, frame, x1, y1, x2, y2, track in source pixels
-    and the source's frame numbers."""
+def find_objects(clips,            # training clips of one scene
+                 size,             # (height, width) of the working frames
+                 channels=3,       # 3 or 1
+                 how="motion",     # a name in `FINDERS` or the path of a CSV file
+                 ignore=None):     # bool (height, width), True where objects do not count
+    """Objects of all clips: a table clip, frame, x1, y1, x2, y2 in source pixels and the source's
+    frame numbers."""
     if how in FINDERS: objects = FINDERS[how](clips, size, channels)
     else:
         path = find_data(how)
@@ -333,8 +334,23 @@ def find_tracks(clips,            # training clips of one scene
             raise DDLError(f"{how}: no such file, nor in the folder that DDL_DATA names; "
                            f"objects come from {', '.join(FINDERS)} or a CSV file")
         objects = read_objects(path, clips)
-    if ignore is not None: objects = objects[~mostly_ignored(objects, clips, ignore)]
+    return objects if ignore is None else objects[~mostly_ignored(objects, clips, ignore)]
+
+# %% ../nbs/06_training.ipynb #f0a021ef
+def find_tracks(clips, size, channels=3, how="motion", ignore=None):
+    "The same with a column `track`: an object's boxes over time have one number."
+    objects = find_objects(clips, size, channels, how, ignore)
     return track_objects(objects, {c.name: c.step for c in clips})
+
+# %% ../nbs/06_training.ipynb #3851fd39
+def person_size(objects,   # table of objects in source pixels
+                clips,     # that it speaks of
+                size):     # (height, width) of the working frames
+    """The side of a square as large as the median object, in working pixels; 16, the paper's
+    patch, where there is none."""
+    scales = {c.name: (size[0] / c.height) * (size[1] / c.width) for c in clips}
+    areas = (objects.x2 - objects.x1) * (objects.y2 - objects.y1) * objects["clip"].map(scales)
+    return max(1, round(float(areas.median()) ** .5)) if len(areas) else 16
 
 # %% ../nbs/06_training.ipynb #3ff2d65a
 @dataclass(frozen=True)
@@ -348,6 +364,7 @@ class Settings:
     kernels: tuple = (3, 5, 7)    # sizes of its parallel convolutions
     height: int = 128             # of the frames it sees, pixels
     width: int | None = None      # of them; from the source's aspect by default
+    patch: int | str = 16         # side of the patches of a score map; person: an object's size
     pseudo: str = "noise"         # how an anomaly is faked
     ratio: str = "pixel"          # how equation 7 is read
     anomaly_weight: float = .5    # sigma: constant in sdl, the start in ddl
@@ -389,6 +406,10 @@ def check(self: Settings):
         value = getattr(self, name)
         if not 0 <= value < 1:
             raise DDLError(f"{name} is a share from 0 to below 1, not {value!r}")
+    whole = isinstance(self.patch, int) and self.patch > 0
+    if not whole and self.patch != "person":
+        raise DDLError("patch is a number of pixels, or person for the size of an object, "
+                       f"not {self.patch!r}")
     if self.regime != "recon": check_ratio(self.ratio, self.channels)
     AnomalyWeight(self.anomaly_weight)                             # these three refuse
     working_size((1, 1), self.height, self.width)                  # what they cannot use
@@ -483,9 +504,10 @@ def train_step(ddl, optimizer,  # prepared
     it reaches the weights."""
     frames, mask, counts = batch
     module = getattr(ddl, "module", ddl)
-    generator = torch.Generator().manual_seed(module.settings.seed * 1_000_003 + step)
+    generator = torch.Generator(frames.device)
+    generator.manual_seed(module.settings.seed * 1_000_003 + step)
     B, n, H, W, c = frames.shape
-    noise = module.pseudo.noise((B, c, n, H, W), generator).to(frames.device)
+    noise = module.pseudo.noise((B, c, n, H, W), generator)
     losses = ddl(frames, mask, counts, noise)
     _check_finite(losses, step, optimizer)
     optimizer.zero_grad()
@@ -552,10 +574,7 @@ def _choose_footage(self: Trainer, scene, start, state):
     self.ignore = self._inherited(start)
     if s.ignore: self.ignore = read_ignore(s.ignore, self.clips, self.size)
     train, self.held_out = hold_out(self.clips, s.holdout, window, s.fps)
-    tracks = None
-    if s.regime != "recon":
-        clips = [at_rate(c, s.fps) for c in self.clips]
-        tracks = find_tracks(clips, self.size, s.channels, s.objects, self.ignore)
+    tracks = self._find_tracks()
     self.data = TrackedClips([at_rate(c, s.fps) for c in train], tracks, self.size, s.channels,
                              max(s.excerpt, window), window, 10 * s.batch, s.seed,
                              self.ddl.pseudo.counts)
@@ -563,6 +582,17 @@ def _choose_footage(self: Trainer, scene, start, state):
         raise DDLError(f"scene {scene.name}: no object was found in {window} consecutive frames, "
                        "so there is nowhere to put a pseudo anomaly; "
                        "try other --objects, or --regime recon")
+
+# %% ../nbs/06_training.ipynb #9a240a7e
+@patch
+def _find_tracks(self: Trainer):
+    "Sets `patch`; returns tracked objects, or None for a regime without them."
+    s, clips = self.settings, [at_rate(c, self.settings.fps) for c in self.clips]
+    self.patch, tracked = s.patch, s.regime != "recon"
+    if not tracked and s.patch != "person": return None
+    objects = find_objects(clips, self.size, s.channels, s.objects, self.ignore)
+    if s.patch == "person": self.patch = person_size(objects, clips, self.size)
+    return track_objects(objects, {c.name: c.step for c in clips}) if tracked else None
 
 # %% ../nbs/06_training.ipynb #60train13
 @patch
@@ -660,9 +690,9 @@ STATISTICS = 64  # excerpts that BatchNorm's statistics are taken from
 
 @patch
 def finish(self: Trainer):
-    """The model to keep, in eval mode: averaged weights, with BatchNorm's statistics of normal
-    frames under these weights."""
-    model = self.average.module if self.average.n_averaged else self.module.model
+    """The model to keep if training ended here, in eval mode: averaged weights, with BatchNorm's
+    statistics of normal frames under these weights."""
+    model = copy.deepcopy(self.average.module if self.average.n_averaged else self.module.model)
     some = Subset(self.data, range(min(STATISTICS, len(self.data))))
     normal = (to_pixels(frames) for frames, _, _ in DataLoader(some, self.settings.batch))
     update_bn(normal, model, self.accelerator.device)
@@ -699,7 +729,7 @@ def run(self: Trainer, progress=True, watch=None):
     raises KeyboardInterrupt. `watch(trainer)` is called after each step."""
     if self.step == 0: self.save()      # so a place that cannot be written is found before the work
     self.ddl.train()
-    saved = time.monotonic()
+    saved, pause = time.monotonic(), CHECKPOINT_SECONDS
     with Interrupt() as stop, self._bar(progress) as bar:
         for batch in self.loader:
             row = self._one_step(batch)
@@ -708,9 +738,11 @@ def run(self: Trainer, progress=True, watch=None):
             bar.update()
             if watch: watch(self)
             if stop: break
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if time.monotonic() - saved > pause:
+                began = time.monotonic()
                 self.save()
                 saved = time.monotonic()
+                pause = max(CHECKPOINT_SECONDS, 20 * (saved - began))    # a large one takes seconds
     self.save()
     if stop and self.step < self.steps: raise KeyboardInterrupt
     return self.finish()

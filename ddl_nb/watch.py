@@ -532,7 +532,8 @@ def _about(self: Recorder, shot, start):
     """What an event's line and its notification share.
 
     The box is in pixels of the source, half open."""
-    box = to_source(largest_patch(shot.map), shot.map.shape, shot.size)
+    box = largest_patch(shot.map, self.detector.patch)
+    box = to_source(box, shot.map.shape, shot.size)
     return dict(source=self.source, start=iso(start), score=round(shot.score, 6),
                 threshold=round(self.threshold, 6), box=[int(x) for x in box],
                 size=list(shot.size))
