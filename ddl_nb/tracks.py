@@ -63,12 +63,12 @@ def track_objects(objects,   # table of objects
                   steps={}): # clip's name -> from one frame to the next, where that is not 1
     """The same table with a column `track`: boxes with one number within a clip are one object.
     Given tracks are kept."""
+    if "track" in objects and objects["track"].notna().all():
+        return objects.drop_duplicates(["clip", "frame", "track"])             # one box a frame
     # Here, for the two take longer to import than NumPy and pandas, and most commands track
     # nothing.
     import supervision as sv
     from trackers import OCSORTTracker
-    if "track" in objects and objects["track"].notna().all():
-        return objects.drop_duplicates(["clip", "frame", "track"])             # one box a frame
     parts = [objects.assign(track=0).iloc[:0]]
     for name, rows in objects.groupby("clip", sort=False):
         tracker = OCSORTTracker(minimum_consecutive_frames=1)

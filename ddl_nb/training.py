@@ -560,6 +560,7 @@ class Trainer:
         if start: self._same_architecture(start.settings)
         torch.manual_seed(settings.seed)
         self.accelerator, self.ddl = Accelerator(), DDL(settings)
+        torch.backends.cudnn.benchmark = True      # all steps have one shape: worth a search
         if start: self.ddl.model.load_state_dict(start.model.state_dict())
         self._choose_footage(scene, start, state)
         self._prepare(state)
