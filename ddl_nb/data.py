@@ -37,7 +37,7 @@ def listing(folder, suffixes):  # a folder, and the endings to keep in lower cas
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in suffixes]
     return sorted((f for f in files if not f.name.startswith(".")), key=natural_key)
 
-# %% ../nbs/01_data.ipynb #eff5f5fe
+# %% ../nbs/01_data.ipynb #d8bef245
 IMAGES = {".jpg", ".jpeg", ".png", ".apng", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mjpeg",
           ".mjpg"}
@@ -57,7 +57,7 @@ def kind_of(path):  # a file
     if cv2.haveImageReader(str(path)): return "picture"
     return "video" if cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).grab() else None
 
-# %% ../nbs/01_data.ipynb #b6780d72
+# %% ../nbs/01_data.ipynb #673a5a82
 ONE = {".jpg", ".jpeg", ".bmp"}       # formats of one picture a file
 
 def holds_many(picture): return picture.suffix.lower() not in ONE and cv2.imcount(str(picture)) > 1
@@ -100,7 +100,7 @@ class Pictures(Frames):
     def __len__(self): return len(self.files)
     def frames(self, start=0, step=1): return map(read_image, self.files[start::step])
 
-# %% ../nbs/01_data.ipynb #6778fca0
+# %% ../nbs/01_data.ipynb #713eccdd
 class Stack(Frames):
     "A TIFF of many pages, an animated GIF, PNG or WebP. What cannot be read is a `DDLError`."
     def __init__(self, path): self.path = path
@@ -129,7 +129,7 @@ class Stack(Frames):
                 pages.seek(page)
                 yield checked_depth(from_pillow(pages), self.path)
 
-# %% ../nbs/01_data.ipynb #8bb10ff2
+# %% ../nbs/01_data.ipynb #b843497c
 FAILURES = 250      # of decoding, one after the other: then it is the end, and no damaged spot
 ROUNDED = 2         # frames; some headers only tell how long the video is
 
@@ -156,7 +156,7 @@ def lost_frames(announced, fps, times):
     behind[0] += missing[0]
     return behind if behind.sum() <= announced - len(times) else none
 
-# %% ../nbs/01_data.ipynb #0e3a9fa4
+# %% ../nbs/01_data.ipynb #8989e791
 RATES = .1, 240       # frames a second that a camera may have
 
 def header_rate(path):  # a video file
@@ -169,7 +169,7 @@ def header_rate(path):  # a video file
                       "ddl calibrate --source-fps, from Python Clip(..., fps=...)")
 
 def said_of_lost(announced, lost):
-    "For the warning, where a video announces more frames than decode: how many are lost, and where."
+    "For the warning, where a video announces more frames than decode: how many, and where."
     at, some = np.cumsum(lost + 1) - lost, f"announces {announced} frames, {len(lost)} decode"
     spots = [f"{a} to {a + n - 1}" for a, n in zip(at, lost) if n]
     if spots:
@@ -179,7 +179,7 @@ def said_of_lost(announced, lost):
     if rest: some += f"; {rest} are missing at the end, or where the file does not tell"
     return f"{some}; using {len(lost) + sum(lost)}"
 
-# %% ../nbs/01_data.ipynb #fecead2c
+# %% ../nbs/01_data.ipynb #ef0a3de9
 NO_FRAME = "no frame could be decoded; is it a video, and complete?"
 
 class Video(Frames):
@@ -202,7 +202,7 @@ class Video(Frames):
 
     def __len__(self): return sum(self.lasts)
 
-# %% ../nbs/01_data.ipynb #449b0d20
+# %% ../nbs/01_data.ipynb #366a56a3
 def picture_of(capture): return cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
 
 @patch

@@ -43,7 +43,7 @@ def folders(path):  # a folder
     shown = [f for f in path.iterdir() if f.is_dir() and not is_litter(f)]
     return sorted((f for f in shown if not f.name.lower().endswith("_gt")), key=natural_key)
 
-# %% ../nbs/14_layouts.ipynb #f789909c
+# %% ../nbs/14_layouts.ipynb #9bbe5248
 def recordings_in(path):  # a folder
     "The files that are a clip each, in it and in the folders below."
     return contents(path)[0] + [file for f in folders(path) for file in recordings_in(f)]
@@ -134,7 +134,7 @@ def _any_pixel(masks, name): return np.array([int(mask.any()) for mask in masks[
 def _none(clip): return np.zeros(len(clip), int)
 
 def mask_labels(masks,      # {clip's name: `Clip` of masks}
-                normal=()): # `Clip`s that need none; without any mask nothing is known of them either
+                normal=()): # `Clip`s that need none, where others have some
     """Labels from masks: a frame is anomalous if any of its pixels is.
     Decoded when first asked for."""
     makers = {name: partial(_any_pixel, masks, name) for name in masks}
@@ -210,6 +210,8 @@ def _pairs(clips, found, where):
                        f"but there are {len(clips)} test clips")
     return zip(clips, found)
 
+
+# %% ../nbs/14_layouts.ipynb #06c867dc
 def _in_order(ranges):
     "Whether each begins behind the one before, and ends behind its own beginning."
     return (ranges[:, 0] <= ranges[:, 1]).all() and (ranges[:-1, 1] < ranges[1:, 0]).all()
@@ -230,6 +232,8 @@ def _ranges(cell, clip, where):
                       f"numbers, {cell.tolist()}, for as columns they are not in order")
     return cell if _in_order(cell) else cell.T
 
+
+# %% ../nbs/14_layouts.ipynb #b1a3be68
 def mat_labels(path, clips):
     "From a .mat file with ranges in `gt`, such as ped2.mat; {} where there is none."
     files = _files(".mat", path, find(path, "testing"))
@@ -425,11 +429,12 @@ def read_plain(path):  # a folder, or a video file
     if file: return [Scene(path.name, [], clips, csv_labels(file, clips))]
     return [Scene(_name(path), clips)]
 
-# %% ../nbs/14_layouts.ipynb #4d89bcd2
+# %% ../nbs/14_layouts.ipynb #15f12fca
 def _sorted_truth(folder, abnormal, usual):  # of masks, or None; `Clip`s
     "(labels, masks)"
     one = len(abnormal) == 1 and folder and contents(folder)[1]
-    masks = {abnormal[0].name: Clip(folder, abnormal[0].name)} if one else masks_from(folder, abnormal)
+    if one: masks = {abnormal[0].name: Clip(folder, abnormal[0].name)}
+    else: masks = masks_from(folder, abnormal)
     for name, clip in masks.items(): fitting("masks", name, len(clip), abnormal, folder)
     if masks: return mask_labels(masks, usual), masks
     sure = len(abnormal) == 1 and abnormal[0].files
@@ -510,7 +515,7 @@ def _recognise(path):
     layout = " + ".join(dict.fromkeys(s.layout for s in found))
     return Source(path.name, layout, sum((s.scenes for s in found), []))
 
-# %% ../nbs/14_layouts.ipynb #9d14e7d5
+# %% ../nbs/14_layouts.ipynb #2848a443
 def taken(source):
     "The files in the clips and masks of a `Source`."
     clips = []
@@ -526,10 +531,15 @@ def why_left_out(file, used):
     if file.suffix and file.suffix.lower() not in NO_FOOTAGE and not file.name.startswith("."):
         return "no frame of it can be decoded"
 
+def _form(file):
+    "How such files are summed up: *.csv, and ._* for what macOS puts beside each file."
+    if file.name.startswith("._"): return "._*"
+    return f"*{file.suffix}" if file.suffix else file.name
+
 def in_short(lines, most=5):
     return "; ".join(lines[:most]) + f"; and {len(lines) - most} more" * (len(lines) > most)
 
-# %% ../nbs/14_layouts.ipynb #2411add1
+# %% ../nbs/14_layouts.ipynb #2397b930
 def left_out(path, source):  # where it is, the `Source`
     "(lines on what looks like footage and is in no clip, a line on all other files)"
     if not path.is_dir(): return [], ""
@@ -541,7 +551,7 @@ def left_out(path, source):  # where it is, the `Source`
         for file in sorted({Path(place, f) for f in files} - used, key=natural_key):
             why = why_left_out(file, used)
             if why: groups.setdefault((Path(place), file.suffix, why), []).append(file)
-            else: others[f"*{file.suffix}" if file.suffix else file.name] += 1
+            else: others[_form(file)] += 1
     lines = []
     for (place, ending, why), files in groups.items():
         some = files[0].name if len(files) == 1 else f"{len(files)} *{ending}"
@@ -559,6 +569,8 @@ def _refuse_twins(found, source):
                 raise DDLError(f"{source}: scene {scene.name} has two clips called {min(twice)}; "
                                "rename one of them")
 
+
+# %% ../nbs/14_layouts.ipynb #37a20633
 def find_source(source,  # a dataset's folder, one of videos or images, a video file, or 'plaza'
                 seed=0): # of the plaza
     """Recognise a source and open its clips; nothing is decoded yet. Paths are looked for here
@@ -607,6 +619,8 @@ def _row(scene, part):  # 'train' or 'test'
             "labelled clips": len(labels) or "-", "anomalous frames": _share(labels),
             "clips with masks": sum(name in scene.masks for name in tested) or "-"}
 
+
+# %% ../nbs/14_layouts.ipynb #267c3c32
 def _said_of_bits(source):
     "Lines on the clips whose pictures have 16 bits."
     for scene in source.scenes:

@@ -119,6 +119,169 @@ def test_the_bits_in_use_are_scaled_alike_in_the_whole_clip(bits, stack, tmp_pat
 
 def test_a_picture_of_floats_is_named(tmp_path):
     (tmp_path/"cam").mkdir()
-    for k in range(3): Image.fromarray(np.zeros((32, 48), np.float32)).save(tmp_path/f"cam/{k}.tif")
-    call("fit", tmp_path/"cam", "--out", tmp_path/"m", *TINY).fails(1, "0.tif", "float32", "8 and 16")
+    floats = Image.fromarray(np.zeros((32, 48), np.float32))
+    for k in range(3): floats.save(tmp_path/f"cam/{k}.tif")
+    fitted = call("fit", tmp_path/"cam", "--out", tmp_path/"m", *TINY)
+    fitted.fails(1, "0.tif", "float32", "8 and 16")
     call("info", tmp_path/"cam").fails(1, "0.tif", "float32")
+
+# What a source is, and what is left out ------------------------------------------------
+
+def test_clips_in_sub_folders(trained, tmp_path):
+    yard = tmp_path/"yard"
+    write_movie(yard/"train"/"a.mp4", footage(1)[0])
+    write_movie(yard/"test"/"theft"/"c.mp4", footage(11, anomaly=True)[0])
+    write_movie(yard/"test"/"quiet"/"monday"/"c.mp4", footage(12)[0])
+    (yard/"labels.csv").write_text("clip,first,last\ntheft/c.mp4,15,25\n")
+    call("score", trained, yard, "--out", tmp_path/"s").works()
+    rows = (tmp_path/"s"/"scores.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[1] for row in rows} == {"theft_c", "quiet_monday_c"}
+    scene, = open_source(yard).scenes
+    assert (scene.labels["theft_c"] == truth()).all() and not scene.labels["quiet_monday_c"].any()
+
+def test_no_training_clip_is_scored_for_want_of_a_test_clip(trained, tmp_path):
+    write_movie(tmp_path/"yard"/"train"/"a.mp4", footage(1)[0])
+    (tmp_path/"yard"/"test"/"theft").mkdir(parents=True)
+    (tmp_path/"yard"/"test"/"theft"/"notes.txt").write_text("c.mp4 is still to come")
+    failed = call("score", trained, tmp_path/"yard", "--out", tmp_path/"s")
+    failed.fails(1, "test: no clip to test on", "remove the folder")
+
+CONTAINERS = {"a.mp4": "mp4v", "b.ts": "mp4v", "c.flv": "FLV1", "d.m4v": "mp4v", "e.mkv": "mp4v",
+              "f.3gp": "mp4v", "g.wmv": "WMV2", "h.mpg": "MPG1", "i": "mp4v", "j.dav": "MJPG",
+              "k.avi": "MJPG", "l.mov": "mp4v", "m.asf": "WMV2", "n.m2ts": "mp4v"}
+
+def write_container(path, frames, code):
+    "By OpenCV, which knows most endings; what it does not know is renamed."
+    other = {".dav": ".avi", "": ".mp4", ".m2ts": ".ts"}.get(path.suffix, path.suffix)
+    height, width = frames.shape[1:3]
+    film = path.with_name(f"{path.stem}_written{other}")
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*code), 25, (width, height))
+    if not writer.isOpened(): return pytest.skip(f"this OpenCV writes no {path.suffix}")
+    for frame in frames: writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    film.rename(path)
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_whatever_opencv_decodes_is_taken(name, tmp_path):
+    write_container(tmp_path/name, footage(1)[0], CONTAINERS[name])
+    for source in (tmp_path, tmp_path/name):
+        clip, = open_source(source).scenes[0].train
+        assert clip.name == name.split(".")[0] and 36 <= quiet(len, clip) <= 41
+
+LITTER = (".DS_Store", "._a.mp4", "Thumbs.db", "desktop.ini", "@eaDir/a.mp4/SYNOVIDEO.jpg", "a.srt",
+          "labels.json", "a.csv", "a.txt", "a.xml", "README", "classes.names", "a.thm", "a.mp3")
+
+def test_litter_is_said_by_info_and_disturbs_nothing(tmp_path):
+    yard = two_clips(tmp_path/"yard")
+    for name in LITTER:
+        (yard/name).parent.mkdir(parents=True, exist_ok=True)
+        (yard/name).write_text("no footage, and no picture")
+    names = [c.name for c in quiet(open_source, yard).scenes[0].train]
+    assert names == ["a", "b"]
+    said = call("info", yard).works().out
+    line, = [line for line in said.splitlines() if line.startswith("no footage: ")]
+    for name in (".DS_Store", "._*", "*.db", "*.ini", "@eaDir/", "*.srt", "*.json", "*.csv"):
+        assert name in line
+    assert "left out: classes.names (no frame of it can be decoded)" in said
+
+def two_clips(folder):
+    for k, name in enumerate("ab"): write_movie(folder/f"{name}.mp4", footage(k)[0])
+    return folder
+
+def test_what_looks_like_footage_and_is_left_out_is_named(trained, tmp_path):
+    yard = two_clips(tmp_path/"yard")
+    write_images(yard/"thumbnails", footage(1, 3)[0])
+    cv2.imwrite(str(yard/"a.jpg"), footage(1, 1)[0][0])
+    (yard/"c.dav").write_bytes(np.random.default_rng(0).bytes(5000))
+    why = ("a.jpg (beside the clips there)", "c.dav (no frame of it can be decoded)",
+           "thumbnails/3 *.jpg (in no place where clips are looked for)")
+    said = call("info", yard).works().out
+    for words in why: assert f"left out: {words}" in said
+    fitted = call("fit", yard, "--out", tmp_path/"m", "--regime", "recon", *TINY)
+    scored = call("score", trained, yard, "--out", tmp_path/"s")
+    for result in (fitted, scored):
+        line, = result.works(warnings=1).warnings
+        for words in why: assert words in line
+
+def test_a_preview_among_pictures_is_no_clip(tmp_path):
+    write_images(tmp_path/"yard", footage(1)[0], ".png")
+    write_stack(tmp_path/"yard"/"preview.gif", footage(1, 5)[0])
+    with pytest.warns(UserWarning, match="left out: preview.gif"):
+        clip, = open_source(tmp_path/"yard").scenes[0].train
+    assert len(clip) == 40
+
+@pytest.mark.parametrize("masks", [True, False])
+@pytest.mark.parametrize("usual", [True, False])
+def test_normal_and_abnormal_as_people_mean_them(masks, usual, trained, tmp_path):
+    weld = tmp_path/"weld"
+    frames, truths = footage(11, anomaly=True)
+    write_images(weld/"normal", footage(1)[0])
+    write_images(weld/"abnormal", frames)
+    if masks: write_images(weld/"mask", truths, ".png")
+    if usual: write_images(weld/"normal_test", footage(2, 10)[0])
+    scene, = open_source(weld).scenes
+    assert [c.name for c in scene.train] == ["normal"]
+    assert [c.name for c in scene.test] == ["abnormal"] + ["normal_test"] * usual
+    assert (scene.labels["abnormal"] == (truth() if masks else 1)).all()
+    assert ("abnormal" in scene.masks) == masks
+    if usual: assert not scene.labels["normal_test"].any()
+    if masks:
+        call("score", trained, weld, "--out", tmp_path/"s").works()
+        call("evaluate", tmp_path/"s", weld).works()
+
+def test_good_and_broken_with_their_masks(tmp_path):
+    part = tmp_path/"bottle"
+    frames, truths = footage(11, anomaly=True)
+    write_images(part/"train"/"good", footage(1)[0])
+    write_images(part/"test"/"good", footage(2, 10)[0])
+    write_images(part/"test"/"broken", frames)
+    write_images(part/"ground_truth"/"broken", truths, ".png")
+    scene, = open_source(part).scenes
+    assert {name: int(l.sum()) for name, l in scene.labels.items()} == {"good": 0, "broken": 11}
+
+# Ranges, rates -------------------------------------------------------------------------
+
+def matlab_dataset(root, *cells):
+    from scipy.io import savemat
+    write_images(root/"training"/"frames"/"01", footage(1, 4)[0])
+    for k in range(len(cells)): write_images(root/"testing"/"frames"/f"{k:02d}", footage(k)[0])
+    gt = np.empty((1, len(cells)), object)
+    for k, cell in enumerate(cells): gt[0, k] = np.array(cell)
+    savemat(root/"square.mat", {"gt": gt})
+    return root
+
+def test_ranges_by_rows_and_by_columns(tmp_path):
+    cells = ([1, 8], [5, 9]), ([1, 5], [8, 9]), ([1, 5], [8, 9], [11, 40]), ([7], [9]), ([7, 9],)
+    with pytest.warns(UserWarning, match="clip 01: the ranges are read as the rows"):
+        scene, = open_source(matlab_dataset(tmp_path/"d", *cells)).scenes
+    assert [int(scene.labels[f"{k:02d}"].sum()) for k in range(5)] == [7, 7, 37, 3, 3]
+
+@pytest.mark.parametrize("cell", [[[1, 5, 8, 9]], [[5, 1], [9, 8]], [[1], [5], [8]], [[1, 50]]])
+def test_a_cell_that_holds_no_ranges_is_an_error(cell, tmp_path):
+    root = matlab_dataset(tmp_path/"d", ([1], [5]), cell)
+    call("info", root).fails(1, "square.mat", "01")
+
+def with_rate(path, fps):
+    "A video whose header says so many frames a second."
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 64))
+    for frame in footage(1)[0]: writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+
+@pytest.mark.parametrize("rate", [1000, 90000, .05])
+def test_a_rate_that_no_camera_has_is_unknown(rate, trained, tmp_path):
+    (tmp_path/"yard").mkdir()
+    with_rate(tmp_path/"yard"/"a.avi", rate)
+    clip = Clip(tmp_path/"yard"/"a.avi")
+    with pytest.warns(UserWarning, match="says .* frames a second, which no camera has.*fps="):
+        assert clip.fps is None
+    assert Clip(tmp_path/"yard"/"a.avi", fps=12).fps == 12
+    said = call("info", tmp_path/"yard").works(warnings=1)
+    assert "40 frames" in said.out and "the rate is unknown" in said.out
+    fit = "fit", tmp_path/"yard", "--out", tmp_path/"m", "--regime", "recon", *TINY
+    call(*fit, "--fps", "5").fails(1, "unknown")
+    call("score", trained, tmp_path/"yard", "--out", tmp_path/"s").works(warnings=1)
+
+@pytest.mark.parametrize("rate", [.1, 1, 29.97, 120, 240])
+def test_a_rate_that_a_camera_has_is_believed(rate, tmp_path):
+    with_rate(tmp_path/"a.avi", rate)
+    assert Clip(tmp_path/"a.avi").fps == pytest.approx(rate, rel=.01)
