@@ -7,7 +7,7 @@ __all__ = ['IMAGES', 'VIDEOS', 'NO_FOOTAGE', 'ONE', 'natural_key', 'listing', 'k
            'prepare', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
 # %% ../nbs/01_data.ipynb #8071bd9c
-import copy, re, warnings
+import copy, os, re, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,7 +37,7 @@ def listing(folder, suffixes):  # a folder, and the endings to keep in lower cas
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in suffixes]
     return sorted((f for f in files if not f.name.startswith(".")), key=natural_key)
 
-# %% ../nbs/01_data.ipynb #d8bef245
+# %% ../nbs/01_data.ipynb #1fa7057d
 IMAGES = {".jpg", ".jpeg", ".png", ".apng", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mjpeg",
           ".mjpg"}
@@ -48,16 +48,16 @@ NO_FOOTAGE = set("""
     .wma .opus .mat .npy .npz .pt .pth .pkl .safetensors .onnx .zip .tar .gz .7z .rar .part .tmp
     .crdownload .bak .md5 .sha1 .sha256 .yuv .mka .mid .svg .eps .ps""".split())
 
-def kind_of(path):  # a file
+def kind_of(path):  # a `Path`, of a file
     "'picture' or 'video', by its ending, else by its content; None for what is neither."
-    path, ending = Path(path), Path(path).suffix.lower()
+    ending = path.suffix.lower()
     if path.name.startswith(".") or ending in NO_FOOTAGE: return None
     if ending in IMAGES: return "picture"
     if ending in VIDEOS: return "video"
     if cv2.haveImageReader(str(path)): return "picture"
     return "video" if cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).grab() else None
 
-# %% ../nbs/01_data.ipynb #673a5a82
+# %% ../nbs/01_data.ipynb #d8ffb289
 ONE = {".jpg", ".jpeg", ".bmp"}       # formats of one picture a file
 
 def holds_many(picture): return picture.suffix.lower() not in ONE and cv2.imcount(str(picture)) > 1
@@ -65,13 +65,13 @@ def holds_many(picture): return picture.suffix.lower() not in ONE and cv2.imcoun
 def contents(folder):
     """(recordings, pictures) of a folder in natural order: the files that are a clip each, and
     those that are a frame each."""
-    files = sorted((f for f in Path(folder).iterdir() if f.is_file()), key=natural_key)
-    kinds = {f: kind_of(f) for f in files}
-    videos, pictures = ([f for f in files if kinds[f] == k] for k in ("video", "picture"))
-    stacks = list(filter(holds_many, pictures))
-    singles = [f for f in pictures if f not in set(stacks)]
-    if not videos and len(stacks) < len(singles): stacks = []
-    return sorted(videos + stacks, key=natural_key), singles
+    found = {"video": [], "stack": [], "picture": [], None: []}
+    for file in (Path(entry.path) for entry in os.scandir(folder) if entry.is_file()):
+        kind = kind_of(file)
+        found["stack" if kind == "picture" and holds_many(file) else kind].append(file)
+    recordings, pictures = found["video"] + found["stack"], found["picture"]
+    if not found["video"] and len(recordings) < len(pictures): recordings = []
+    return sorted(recordings, key=natural_key), sorted(pictures, key=natural_key)
 
 # %% ../nbs/01_data.ipynb #dbaca196
 class Frames:
@@ -100,7 +100,7 @@ class Pictures(Frames):
     def __len__(self): return len(self.files)
     def frames(self, start=0, step=1): return map(read_image, self.files[start::step])
 
-# %% ../nbs/01_data.ipynb #713eccdd
+# %% ../nbs/01_data.ipynb #28ab588a
 class Stack(Frames):
     "A TIFF of many pages, an animated GIF, PNG or WebP. What cannot be read is a `DDLError`."
     def __init__(self, path): self.path = path
@@ -129,7 +129,7 @@ class Stack(Frames):
                 pages.seek(page)
                 yield checked_depth(from_pillow(pages), self.path)
 
-# %% ../nbs/01_data.ipynb #b843497c
+# %% ../nbs/01_data.ipynb #38f9df48
 FAILURES = 250      # of decoding, one after the other: then it is the end, and no damaged spot
 ROUNDED = 2         # frames; some headers only tell how long the video is
 
@@ -156,7 +156,7 @@ def lost_frames(announced, fps, times):
     behind[0] += missing[0]
     return behind if behind.sum() <= announced - len(times) else none
 
-# %% ../nbs/01_data.ipynb #8989e791
+# %% ../nbs/01_data.ipynb #f5147304
 RATES = .1, 240       # frames a second that a camera may have
 
 def header_rate(path):  # a video file
@@ -179,7 +179,7 @@ def said_of_lost(announced, lost):
     if rest: some += f"; {rest} are missing at the end, or where the file does not tell"
     return f"{some}; using {len(lost) + sum(lost)}"
 
-# %% ../nbs/01_data.ipynb #ef0a3de9
+# %% ../nbs/01_data.ipynb #78800ebb
 NO_FRAME = "no frame could be decoded; is it a video, and complete?"
 
 class Video(Frames):
@@ -202,7 +202,7 @@ class Video(Frames):
 
     def __len__(self): return sum(self.lasts)
 
-# %% ../nbs/01_data.ipynb #366a56a3
+# %% ../nbs/01_data.ipynb #20a01be2
 def picture_of(capture): return cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
 
 @patch

@@ -40,20 +40,23 @@ def is_litter(folder): return folder.name.startswith(".") or folder.name.lower()
 
 def folders(path):  # a folder
     "Its sub-folders in natural order. Litter, and `Test001_gt` with UCSD's masks, are none."
-    shown = [f for f in path.iterdir() if f.is_dir() and not is_litter(f)]
-    return sorted((f for f in shown if not f.name.lower().endswith("_gt")), key=natural_key)
+    inner = (Path(entry.path) for entry in os.scandir(path) if entry.is_dir())
+    shown = [f for f in inner if not is_litter(f) and not f.name.lower().endswith("_gt")]
+    return sorted(shown, key=natural_key)
 
-# %% ../nbs/14_layouts.ipynb #9bbe5248
-def recordings_in(path):  # a folder
-    "The files that are a clip each, in it and in the folders below."
-    return contents(path)[0] + [file for f in folders(path) for file in recordings_in(f)]
-
-def image_folders(path):  # a folder
-    "The folders below it that are a clip each; an empty one counts, for `Clip` to refuse it."
-    found = []
-    for f in folders(path):
-        found += [f] if contents(f)[1] or not folders(f) else image_folders(f)
+# %% ../nbs/14_layouts.ipynb #01bd0935
+def below(path):
+    "{folder: its `contents`}, of a folder and of those below it."
+    found = {path: contents(path)}
+    for f in folders(path): found |= below(f)
     return found
+
+def recordings_in(path): return [file for files, _ in below(path).values() for file in files]
+
+def image_folders(path, found):  # a folder, what is `below` it
+    "The folders below it that are a clip each; an empty one counts, for `Clip` to refuse it."
+    inner = [[f] if found[f][1] else image_folders(f, found) or [f] for f in folders(path)]
+    return sum(inner, [])
 
 def clip_at(file, path):  # a recording or a folder of images, and the folder in which it was found
     "The `Clip`, called after its way from there: theft/c.mp4 is theft_c."
@@ -64,10 +67,11 @@ def clips_in(path):  # a folder, or None
     """The recordings in it and below; else its folders of images; else its own images as one clip;
     else nothing. A list of `Clip`."""
     if path is None or not path.is_dir(): return []
-    found, inner = recordings_in(path), image_folders(path)
-    if not found and any(contents(f)[1] for f in inner): found = inner
-    if not found and contents(path)[1]: found = [path]
-    return [clip_at(f, path) for f in found]
+    found = below(path)
+    clips, inner = sum((files for files, _ in found.values()), []), image_folders(path, found)
+    if not clips and any(found[f][1] for f in inner): clips = inner
+    if not clips and found[path][1]: clips = [path]
+    return [clip_at(file, path) for file in clips]
 
 # %% ../nbs/14_layouts.ipynb #10fe691e
 def fitting(what,   # 'labels' or 'masks', for the message
@@ -211,7 +215,7 @@ def _pairs(clips, found, where):
     return zip(clips, found)
 
 
-# %% ../nbs/14_layouts.ipynb #06c867dc
+# %% ../nbs/14_layouts.ipynb #5bcf613f
 def _in_order(ranges):
     "Whether each begins behind the one before, and ends behind its own beginning."
     return (ranges[:, 0] <= ranges[:, 1]).all() and (ranges[:-1, 1] < ranges[1:, 0]).all()
@@ -233,7 +237,7 @@ def _ranges(cell, clip, where):
     return cell if _in_order(cell) else cell.T
 
 
-# %% ../nbs/14_layouts.ipynb #b1a3be68
+# %% ../nbs/14_layouts.ipynb #60fa749f
 def mat_labels(path, clips):
     "From a .mat file with ranges in `gt`, such as ped2.mat; {} where there is none."
     files = _files(".mat", path, find(path, "testing"))
@@ -429,7 +433,7 @@ def read_plain(path):  # a folder, or a video file
     if file: return [Scene(path.name, [], clips, csv_labels(file, clips))]
     return [Scene(_name(path), clips)]
 
-# %% ../nbs/14_layouts.ipynb #15f12fca
+# %% ../nbs/14_layouts.ipynb #75ba3e47
 def _sorted_truth(folder, abnormal, usual):  # of masks, or None; `Clip`s
     "(labels, masks)"
     one = len(abnormal) == 1 and folder and contents(folder)[1]
@@ -515,7 +519,7 @@ def _recognise(path):
     layout = " + ".join(dict.fromkeys(s.layout for s in found))
     return Source(path.name, layout, sum((s.scenes for s in found), []))
 
-# %% ../nbs/14_layouts.ipynb #2848a443
+# %% ../nbs/14_layouts.ipynb #18c16774
 def taken(source):
     "The files in the clips and masks of a `Source`."
     clips = []
@@ -539,7 +543,7 @@ def _form(file):
 def in_short(lines, most=5):
     return "; ".join(lines[:most]) + f"; and {len(lines) - most} more" * (len(lines) > most)
 
-# %% ../nbs/14_layouts.ipynb #2397b930
+# %% ../nbs/14_layouts.ipynb #173a9314
 def left_out(path, source):  # where it is, the `Source`
     "(lines on what looks like footage and is in no clip, a line on all other files)"
     if not path.is_dir(): return [], ""
@@ -570,7 +574,7 @@ def _refuse_twins(found, source):
                                "rename one of them")
 
 
-# %% ../nbs/14_layouts.ipynb #37a20633
+# %% ../nbs/14_layouts.ipynb #fe6dfcb2
 def find_source(source,  # a dataset's folder, one of videos or images, a video file, or 'plaza'
                 seed=0): # of the plaza
     """Recognise a source and open its clips; nothing is decoded yet. Paths are looked for here
@@ -620,7 +624,7 @@ def _row(scene, part):  # 'train' or 'test'
             "clips with masks": sum(name in scene.masks for name in tested) or "-"}
 
 
-# %% ../nbs/14_layouts.ipynb #267c3c32
+# %% ../nbs/14_layouts.ipynb #dbb9a263
 def _said_of_bits(source):
     "Lines on the clips whose pictures have 16 bits."
     for scene in source.scenes:
