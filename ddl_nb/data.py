@@ -37,7 +37,7 @@ def listing(folder, suffixes):  # a folder, and the endings to keep in lower cas
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in suffixes]
     return sorted((f for f in files if not f.name.startswith(".")), key=natural_key)
 
-# %% ../nbs/01_data.ipynb #1fa7057d
+# %% ../nbs/01_data.ipynb #4bc1a208
 IMAGES = {".jpg", ".jpeg", ".png", ".apng", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mjpeg",
           ".mjpg"}
@@ -57,7 +57,7 @@ def kind_of(path):  # a `Path`, of a file
     if cv2.haveImageReader(str(path)): return "picture"
     return "video" if cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).grab() else None
 
-# %% ../nbs/01_data.ipynb #d8ffb289
+# %% ../nbs/01_data.ipynb #06be710a
 ONE = {".jpg", ".jpeg", ".bmp"}       # formats of one picture a file
 
 def holds_many(picture): return picture.suffix.lower() not in ONE and cv2.imcount(str(picture)) > 1
@@ -100,7 +100,18 @@ class Pictures(Frames):
     def __len__(self): return len(self.files)
     def frames(self, start=0, step=1): return map(read_image, self.files[start::step])
 
-# %% ../nbs/01_data.ipynb #28ab588a
+# %% ../nbs/01_data.ipynb #7985c490
+RATES = .1, 240       # frames a second that a camera may have
+
+def believed(rate, path):  # frames a second that a file says it has; 0 where it does not
+    "The rate, or None; a warning where no camera has so many."
+    if RATES[0] <= rate <= RATES[1]: return rate
+    if rate:
+        warnings.warn(f"{path}: says {rate:g} frames a second, which no camera has, so its rate "
+                      "counts as unknown; write the file again with the true one, or say it: "
+                      "ddl calibrate --source-fps, from Python Clip(..., fps=...)")
+
+# %% ../nbs/01_data.ipynb #fdba559f
 class Stack(Frames):
     "A TIFF of many pages, an animated GIF, PNG or WebP. What cannot be read is a `DDLError`."
     def __init__(self, path): self.path = path
@@ -121,7 +132,7 @@ class Stack(Frames):
         with self.opened() as pages:
             pages.load()                                  # of a WebP it is known only then
             milliseconds = pages.info.get("duration")
-        return 1000 / milliseconds if milliseconds else None
+        return believed(1000 / milliseconds if milliseconds else 0, self.path)
 
     def frames(self, start=0, step=1):
         with self.opened() as pages:
@@ -129,7 +140,7 @@ class Stack(Frames):
                 pages.seek(page)
                 yield checked_depth(from_pillow(pages), self.path)
 
-# %% ../nbs/01_data.ipynb #38f9df48
+# %% ../nbs/01_data.ipynb #ecd25ad5
 FAILURES = 250      # of decoding, one after the other: then it is the end, and no damaged spot
 ROUNDED = 2         # frames; some headers only tell how long the video is
 
@@ -156,18 +167,7 @@ def lost_frames(announced, fps, times):
     behind[0] += missing[0]
     return behind if behind.sum() <= announced - len(times) else none
 
-# %% ../nbs/01_data.ipynb #f5147304
-RATES = .1, 240       # frames a second that a camera may have
-
-def header_rate(path):  # a video file
-    "Frames a second, None where the header does not say; a warning where no camera has so many."
-    rate = cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS)
-    if RATES[0] <= rate <= RATES[1]: return rate
-    if rate:
-        warnings.warn(f"{path}: says {rate:g} frames a second, which no camera has, so its rate "
-                      "counts as unknown; write the file again with the true one, or say it: "
-                      "ddl calibrate --source-fps, from Python Clip(..., fps=...)")
-
+# %% ../nbs/01_data.ipynb #e8eb2a42
 def said_of_lost(announced, lost):
     "For the warning, where a video announces more frames than decode: how many, and where."
     at, some = np.cumsum(lost + 1) - lost, f"announces {announced} frames, {len(lost)} decode"
@@ -179,7 +179,7 @@ def said_of_lost(announced, lost):
     if rest: some += f"; {rest} are missing at the end, or where the file does not tell"
     return f"{some}; using {len(lost) + sum(lost)}"
 
-# %% ../nbs/01_data.ipynb #78800ebb
+# %% ../nbs/01_data.ipynb #64bcac2a
 NO_FRAME = "no frame could be decoded; is it a video, and complete?"
 
 class Video(Frames):
@@ -188,7 +188,8 @@ class Video(Frames):
     def __init__(self, path): self.path = path
 
     @cached_property
-    def fps(self): return header_rate(self.path)
+    def fps(self):
+        return believed(cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS), self.path)
 
     @cached_property
     def lasts(self):
@@ -202,7 +203,7 @@ class Video(Frames):
 
     def __len__(self): return sum(self.lasts)
 
-# %% ../nbs/01_data.ipynb #20a01be2
+# %% ../nbs/01_data.ipynb #9aacd44b
 def picture_of(capture): return cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
 
 @patch

@@ -36,15 +36,25 @@ def _name(path): return path.stem if path.is_file() else path.name
 LITTER = {"@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
           "lost+found", "__macosx", "__pycache__"}       # folders of a NAS or an operating system
 
-def is_litter(folder): return folder.name.startswith(".") or folder.name.lower() in LITTER
+def is_ours(folder):
+    "Whether it is what `ddl score` or `ddl watch` wrote, or `ddl fit` and nobody else."
+    names = {entry.name for entry in os.scandir(folder)}
+    if names & {"score.json", "events.jsonl"}: return True
+    rest = (folder/name for name in names - {"model.safetensors", "strangest.png"})
+    return "model.safetensors" in names and not any(map(kind_of, filter(Path.is_file, rest)))
+
+def is_litter(folder):
+    return folder.name.startswith(".") or folder.name.lower() in LITTER or is_ours(folder)
+
+TRUTH = "mask", "masks", "ground_truth"
 
 def folders(path):  # a folder
-    "Its sub-folders in natural order. Litter, and `Test001_gt` with UCSD's masks, are none."
+    "Its sub-folders in natural order, without litter and without masks (UCSD's: `Test001_gt`)."
     inner = (Path(entry.path) for entry in os.scandir(path) if entry.is_dir())
-    shown = [f for f in inner if not is_litter(f) and not f.name.lower().endswith("_gt")]
+    shown = [f for f in inner if not f.name.lower().endswith(("_gt", *TRUTH)) and not is_litter(f)]
     return sorted(shown, key=natural_key)
 
-# %% ../nbs/14_layouts.ipynb #01bd0935
+# %% ../nbs/14_layouts.ipynb #a354a5e5
 def below(path):
     "{folder: its `contents`}, of a folder and of those below it."
     found = {path: contents(path)}
@@ -55,8 +65,10 @@ def recordings_in(path): return [file for files, _ in below(path).values() for f
 
 def image_folders(path, found):  # a folder, what is `below` it
     "The folders below it that are a clip each; an empty one counts, for `Clip` to refuse it."
-    inner = [[f] if found[f][1] else image_folders(f, found) or [f] for f in folders(path)]
-    return sum(inner, [])
+    inner = []
+    for f in folders(path):
+        inner += [f] if found[f][1] or not any(f.iterdir()) else image_folders(f, found)
+    return inner
 
 def clip_at(file, path):  # a recording or a folder of images, and the folder in which it was found
     "The `Clip`, called after its way from there: theft/c.mp4 is theft_c."
@@ -215,7 +227,7 @@ def _pairs(clips, found, where):
     return zip(clips, found)
 
 
-# %% ../nbs/14_layouts.ipynb #5bcf613f
+# %% ../nbs/14_layouts.ipynb #5a7be660
 def _in_order(ranges):
     "Whether each begins behind the one before, and ends behind its own beginning."
     return (ranges[:, 0] <= ranges[:, 1]).all() and (ranges[:-1, 1] < ranges[1:, 0]).all()
@@ -237,7 +249,7 @@ def _ranges(cell, clip, where):
     return cell if _in_order(cell) else cell.T
 
 
-# %% ../nbs/14_layouts.ipynb #60fa749f
+# %% ../nbs/14_layouts.ipynb #3b365025
 def mat_labels(path, clips):
     "From a .mat file with ranges in `gt`, such as ped2.mat; {} where there is none."
     files = _files(".mat", path, find(path, "testing"))
@@ -420,7 +432,7 @@ def read_train_test(path):  # a folder
     if not train and not test: return None
     file = find(path, "labels.csv") or find(test_folder, "labels.csv")
     if file: return [Scene(path.name, train, test, csv_labels(file, test))]
-    masks = masks_from(find(path, "ground_truth|masks|mask"), test)
+    masks = masks_from(find(path, "|".join(TRUTH)), test)
     normal = [c for c in test if c.name.lower() in ("good", "normal")]
     return [Scene(path.name, train, test, mask_labels(masks, normal), masks)]
 
@@ -433,7 +445,7 @@ def read_plain(path):  # a folder, or a video file
     if file: return [Scene(path.name, [], clips, csv_labels(file, clips))]
     return [Scene(_name(path), clips)]
 
-# %% ../nbs/14_layouts.ipynb #75ba3e47
+# %% ../nbs/14_layouts.ipynb #15a390d5
 def _sorted_truth(folder, abnormal, usual):  # of masks, or None; `Clip`s
     "(labels, masks)"
     one = len(abnormal) == 1 and folder and contents(folder)[1]
@@ -449,9 +461,9 @@ def read_normal_abnormal(path):  # a folder
     abnormal picture, with as many. Without masks all pictures in abnormal/ are anomalous."""
     train = clips_in(find(path, "normal|good"))
     abnormal = clips_in(find(path, "abnormal|anomalous|anomaly|anomalies|defect|bad"))
-    if not train or not abnormal: return None
+    if not abnormal: return None
     usual = clips_in(find(path, "normal_test|test_normal|good_test|test_good"))
-    labels, masks = _sorted_truth(find(path, "mask|masks|ground_truth"), abnormal, usual)
+    labels, masks = _sorted_truth(find(path, "|".join(TRUTH)), abnormal, usual)
     return [Scene(path.name, train, abnormal + usual, labels, masks)]
 
 # %% ../nbs/14_layouts.ipynb #a6e13319
@@ -519,7 +531,7 @@ def _recognise(path):
     layout = " + ".join(dict.fromkeys(s.layout for s in found))
     return Source(path.name, layout, sum((s.scenes for s in found), []))
 
-# %% ../nbs/14_layouts.ipynb #18c16774
+# %% ../nbs/14_layouts.ipynb #3c8c2378
 def taken(source):
     "The files in the clips and masks of a `Source`."
     clips = []
@@ -543,13 +555,13 @@ def _form(file):
 def in_short(lines, most=5):
     return "; ".join(lines[:most]) + f"; and {len(lines) - most} more" * (len(lines) > most)
 
-# %% ../nbs/14_layouts.ipynb #173a9314
+# %% ../nbs/14_layouts.ipynb #d36d1cc5
 def left_out(path, source):  # where it is, the `Source`
     "(lines on what looks like footage and is in no clip, a line on all other files)"
     if not path.is_dir(): return [], ""
     used, groups, others = taken(source), {}, Counter()
     for place, inner, files in os.walk(path):
-        litter = [f for f in inner if is_litter(Path(f))]
+        litter = [f for f in inner if is_litter(Path(place, f))]
         inner[:] = sorted(set(inner) - set(litter), key=natural_key)
         others.update(f"{f}/" for f in litter)
         for file in sorted({Path(place, f) for f in files} - used, key=natural_key):
@@ -574,7 +586,7 @@ def _refuse_twins(found, source):
                                "rename one of them")
 
 
-# %% ../nbs/14_layouts.ipynb #fe6dfcb2
+# %% ../nbs/14_layouts.ipynb #888a377b
 def find_source(source,  # a dataset's folder, one of videos or images, a video file, or 'plaza'
                 seed=0): # of the plaza
     """Recognise a source and open its clips; nothing is decoded yet. Paths are looked for here
@@ -624,7 +636,7 @@ def _row(scene, part):  # 'train' or 'test'
             "clips with masks": sum(name in scene.masks for name in tested) or "-"}
 
 
-# %% ../nbs/14_layouts.ipynb #dbb9a263
+# %% ../nbs/14_layouts.ipynb #0b4c4473
 def _said_of_bits(source):
     "Lines on the clips whose pictures have 16 bits."
     for scene in source.scenes:

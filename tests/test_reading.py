@@ -285,3 +285,25 @@ def test_a_rate_that_no_camera_has_is_unknown(rate, trained, tmp_path):
 def test_a_rate_that_a_camera_has_is_believed(rate, tmp_path):
     with_rate(tmp_path/"a.avi", rate)
     assert Clip(tmp_path/"a.avi").fps == pytest.approx(rate, rel=.01)
+
+def test_what_our_commands_have_written_is_no_footage(trained, tmp_path):
+    yard = two_clips(tmp_path/"yard")
+    call("fit", yard, "--out", yard/"m", "--regime", "recon", *TINY).works()
+    call("score", yard/"m", yard, "--out", yard/"s", "--video").works()
+    call("score", yard/"m", yard, "--out", tmp_path/"again").works()
+    assert [c.name for c in open_source(yard).scenes[0].train] == ["a", "b"]
+
+def test_a_folder_of_labels_beside_folders_of_pictures(tmp_path):
+    for name in ("01", "02"): write_images(tmp_path/"yard"/name, footage(1, 4)[0])
+    (tmp_path/"yard"/"labels").mkdir()
+    (tmp_path/"yard"/"labels"/"000.txt").write_text("0 .5 .5 .1 .1")
+    write_images(tmp_path/"yard"/"masks"/"01", footage(1, 4)[1], ".png")
+    with pytest.warns(UserWarning, match=r"masks/01/4 \*.png"):
+        scene, = open_source(tmp_path/"yard").scenes
+    assert [c.name for c in scene.train] == ["01", "02"]
+
+def test_abnormal_alone_is_not_trained_on(tmp_path):
+    write_images(tmp_path/"weld"/"abnormal", footage(1, 4)[0])
+    write_images(tmp_path/"weld"/"mask", footage(1, 4)[1], ".png")
+    fitted = call("fit", tmp_path/"weld", "--out", tmp_path/"m", *TINY)
+    assert fitted.code == 1 and "weld" in fitted.lines[-1]
