@@ -11,7 +11,7 @@ import copy, os, re, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, repeat
+from itertools import islice, pairwise, repeat
 from pathlib import Path
 
 from .running import DDLError, checked_depth, from_pillow, read_image, to_channels
@@ -37,7 +37,7 @@ def listing(folder, suffixes):  # a folder, and the endings to keep in lower cas
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in suffixes]
     return sorted((f for f in files if not f.name.startswith(".")), key=natural_key)
 
-# %% ../nbs/01_data.ipynb #4bc1a208
+# %% ../nbs/01_data.ipynb #103d636e
 IMAGES = {".jpg", ".jpeg", ".png", ".apng", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mjpeg",
           ".mjpg"}
@@ -57,7 +57,7 @@ def kind_of(path):  # a `Path`, of a file
     if cv2.haveImageReader(str(path)): return "picture"
     return "video" if cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).grab() else None
 
-# %% ../nbs/01_data.ipynb #06be710a
+# %% ../nbs/01_data.ipynb #f5e2b07f
 ONE = {".jpg", ".jpeg", ".bmp"}       # formats of one picture a file
 
 def holds_many(picture): return picture.suffix.lower() not in ONE and cv2.imcount(str(picture)) > 1
@@ -100,7 +100,7 @@ class Pictures(Frames):
     def __len__(self): return len(self.files)
     def frames(self, start=0, step=1): return map(read_image, self.files[start::step])
 
-# %% ../nbs/01_data.ipynb #7985c490
+# %% ../nbs/01_data.ipynb #cc21d59f
 RATES = .1, 240       # frames a second that a camera may have
 
 def believed(rate, path):  # frames a second that a file says it has; 0 where it does not
@@ -111,7 +111,7 @@ def believed(rate, path):  # frames a second that a file says it has; 0 where it
                       "counts as unknown; write the file again with the true one, or say it: "
                       "ddl calibrate --source-fps, from Python Clip(..., fps=...)")
 
-# %% ../nbs/01_data.ipynb #fdba559f
+# %% ../nbs/01_data.ipynb #6944e8a7
 class Stack(Frames):
     "A TIFF of many pages, an animated GIF, PNG or WebP. What cannot be read is a `DDLError`."
     def __init__(self, path): self.path = path
@@ -140,7 +140,7 @@ class Stack(Frames):
                 pages.seek(page)
                 yield checked_depth(from_pillow(pages), self.path)
 
-# %% ../nbs/01_data.ipynb #ecd25ad5
+# %% ../nbs/01_data.ipynb #76d835b4
 FAILURES = 250      # of decoding, one after the other: then it is the end, and no damaged spot
 ROUNDED = 2         # frames; some headers only tell how long the video is
 
@@ -156,30 +156,29 @@ def frame_times(path):  # a video file
     capture.release()
     return int(announced), fps, times
 
-def lost_frames(announced, fps, times):
-    """(n,) how many frames are missing behind each that decodes (and before the first one). All 0
-    where the times do not tell, as in a file whose rate changes."""
-    none = np.zeros(len(times), int)
-    if not fps > 0 or len(times) >= announced: return none
-    gaps = np.diff(times, prepend=-1 / fps) * fps
-    missing = np.clip(np.round(gaps).astype(int) - 1, 0, None)
-    behind = np.r_[missing[1:], 0]
-    behind[0] += missing[0]
-    return behind if behind.sum() <= announced - len(times) else none
+def frame_numbers(announced, fps, times):
+    """(n,) int: as which of the video's frames those come that decode. 0, 1, ... where none is
+    lost, or the times do not tell, as in a file whose rate changes."""
+    plain = np.arange(len(times))
+    if not fps > 0 or len(times) >= announced: return plain
+    told = np.maximum.accumulate(np.round(np.array(times) * fps).astype(int))
+    return told if len(times) <= told[-1] + 1 <= announced else plain
 
-# %% ../nbs/01_data.ipynb #e8eb2a42
-def said_of_lost(announced, lost):
-    "For the warning, where a video announces more frames than decode: how many, and where."
-    at, some = np.cumsum(lost + 1) - lost, f"announces {announced} frames, {len(lost)} decode"
-    spots = [f"{a} to {a + n - 1}" for a, n in zip(at, lost) if n]
+# %% ../nbs/01_data.ipynb #92976758
+def said_of_lost(announced, at):  # how many frames, the numbers of those that decode
+    "For the warning: how many frames are lost, and where."
+    n, some = at[-1] + 1, f"announces {announced} frames, {len(at)} decode"
+    lost = np.setdiff1d(np.arange(n), at)
+    runs = np.split(lost, np.flatnonzero(np.diff(lost) > 1) + 1) if len(lost) else []
+    spots = [f"{r[0]} to {r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs]
     if spots:
         more = f" and {len(spots) - 3} more" if len(spots) > 3 else ""
-        some += f"; for the lost ones ({', '.join(spots[:3])}{more}) stands the frame before"
-    rest = announced - len(lost) - sum(lost)
-    if rest: some += f"; {rest} are missing at the end, or where the file does not tell"
-    return f"{some}; using {len(lost) + sum(lost)}"
+        some += (f"; lost between them: {len(lost)} (frames {', '.join(spots[:3])}{more}), "
+                 "the frame before stands for each")
+    if n < announced: some += f"; {announced - n} are missing at the end, or where no time tells it"
+    return f"{some}; using {n}"
 
-# %% ../nbs/01_data.ipynb #64bcac2a
+# %% ../nbs/01_data.ipynb #43d3897f
 NO_FRAME = "no frame could be decoded; is it a video, and complete?"
 
 class Video(Frames):
@@ -192,36 +191,40 @@ class Video(Frames):
         return believed(cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS), self.path)
 
     @cached_property
-    def lasts(self):
-        "For each frame that decodes, for how many it stands: one, or more where others are lost."
+    def numbers(self):
+        "Of the frames that decode; a warning where others are lost."
         announced, fps, times = frame_times(self.path)
         if not times: raise DDLError(f"{self.path}: {NO_FRAME}")
-        lost = lost_frames(announced, fps, times)
-        if lost.any() or len(times) + ROUNDED < announced:
-            warnings.warn(f"{self.path}: {said_of_lost(announced, lost)}")
-        return (1 + lost).tolist()
+        numbers = frame_numbers(announced, fps, times)
+        if numbers[-1] + 1 > len(numbers) or len(numbers) + ROUNDED < announced:
+            warnings.warn(f"{self.path}: {said_of_lost(announced, numbers)}")
+        return numbers.tolist()
 
-    def __len__(self): return sum(self.lasts)
+    def __len__(self): return self.numbers[-1] + 1
 
-# %% ../nbs/01_data.ipynb #9aacd44b
-def picture_of(capture): return cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+# %% ../nbs/01_data.ipynb #21f56ee7
+def picture_of(capture, before=None):
+    "The frame that was grabbed; where its pixels are damaged, the one before."
+    ok, frame = capture.retrieve()
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if ok else before
 
 @patch
 def first(self: Video):
     capture = cv2.VideoCapture(str(self.path))
-    if not grab(capture): raise DDLError(f"{self.path}: {NO_FRAME}")
-    return picture_of(capture)
+    frame = picture_of(capture) if grab(capture) else None
+    if frame is None: raise DDLError(f"{self.path}: {NO_FRAME}")
+    return frame
 
 @patch
 def frames(self: Video, start=0, step=1):
-    capture, number = cv2.VideoCapture(str(self.path)), 0
+    capture, frame = cv2.VideoCapture(str(self.path)), None
     try:
-        for n in self.lasts:
+        for first, end in pairwise([0, *self.numbers[1:], len(self)]):
             if not grab(capture): return
-            span = range(number, number + n)
-            wanted = sum(k >= start and (k - start) % step == 0 for k in span)
-            number = span.stop
-            if wanted: yield from repeat(picture_of(capture), wanted)
+            wanted = sum(k >= start and (k - start) % step == 0 for k in range(first, end))
+            if not wanted: continue
+            frame = picture_of(capture, frame)
+            yield from repeat(frame, wanted)
     finally: capture.release()
 
 # %% ../nbs/01_data.ipynb #10clip00

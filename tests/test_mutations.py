@@ -328,9 +328,10 @@ MUTANTS = {
         ("Video.frames", "at_half_rate = "): [
             ("(k - start) % step == 0", "(k - start) % step <= 1"),
         ],
-        ("lost_frames", "times = np.array([0, 1, 2, 5, 6])"): [
-            ("np.r_[missing[1:], 0]", "missing"),
-            ("behind.sum() <= announced", "behind.sum() < announced"),
+        ("frame_numbers", "times = np.array([0, 1, 2, 5, 6])"): [
+            ("told[-1] + 1 <= announced", "told[-1] <= announced"),
+            ("told[-1] + 1 <= announced", "told[-1] + 1 < announced"),
+            ("np.maximum.accumulate(np.round(", "(np.round("),
         ],
         ("Frames.bits", "twelve = "): [
             ("largest < 2**bits", "largest < 2**(bits + 2)"),

@@ -36,7 +36,7 @@ def test_frames_behind_a_damaged_spot_keep_their_numbers(tmp_path):
     write_movie(film, numbered(90))
     whole = Clip(film).array(channels=1)[..., 0]
     damage(film, .3, len(film.read_bytes()) // 20)
-    said = r"a\.mp4: announces 90 frames, \d+ decode; for the lost ones \(\d+ to \d+\)"
+    said = r"a\.mp4: announces 90 frames, \d+ decode; lost between them: \d+ \(frames \d+ to \d+"
     with pytest.warns(UserWarning, match=said):
         clip = Clip(film)
         assert len(clip) == 90
@@ -54,7 +54,7 @@ def test_frames_behind_a_damaged_spot_are_read_where_numbers_are_unknown(tmp_pat
     write_movie(tmp_path/"a.avi", numbered(90))
     last = Clip(tmp_path/"a.avi")[-1]
     damage(tmp_path/"a.avi", .3, 6000)
-    with pytest.warns(UserWarning, match="missing at the end, or where the file does not tell"):
+    with pytest.warns(UserWarning, match="missing at the end, or where no time tells it"):
         clip = Clip(tmp_path/"a.avi")
         assert 80 < len(clip) < 90
     assert (clip[-1] == last).all() and len(clip.array()) == len(clip)
