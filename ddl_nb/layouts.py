@@ -54,7 +54,7 @@ def folders(path):  # a folder
     shown = [f for f in inner if not f.name.lower().endswith(("_gt", *TRUTH)) and not is_litter(f)]
     return sorted(shown, key=natural_key)
 
-# %% ../nbs/14_layouts.ipynb #a354a5e5
+# %% ../nbs/14_layouts.ipynb #958aa3ec
 def below(path):
     "{folder: its `contents`}, of a folder and of those below it."
     found = {path: contents(path)}
@@ -76,13 +76,13 @@ def clip_at(file, path):  # a recording or a folder of images, and the folder in
     return Clip(file, "_".join([*parts[:-1], _name(file)]))
 
 def clips_in(path):  # a folder, or None
-    """The recordings in it and below; else its folders of images; else its own images as one clip;
-    else nothing. A list of `Clip`."""
+    """The recordings in it and below; else the folders of images below, or its own images as one
+    clip, whichever are more; else nothing. A list of `Clip`."""
     if path is None or not path.is_dir(): return []
     found = below(path)
     clips, inner = sum((files for files, _ in found.values()), []), image_folders(path, found)
-    if not clips and any(found[f][1] for f in inner): clips = inner
-    if not clips and found[path][1]: clips = [path]
+    own, deeper = len(found[path][1]), sum(len(found[f][1]) for f in inner)
+    if not clips and own + deeper: clips = [path] if own >= deeper else inner
     return [clip_at(file, path) for file in clips]
 
 # %% ../nbs/14_layouts.ipynb #10fe691e
@@ -227,7 +227,7 @@ def _pairs(clips, found, where):
     return zip(clips, found)
 
 
-# %% ../nbs/14_layouts.ipynb #5a7be660
+# %% ../nbs/14_layouts.ipynb #21e1ba84
 def _in_order(ranges):
     "Whether each begins behind the one before, and ends behind its own beginning."
     return (ranges[:, 0] <= ranges[:, 1]).all() and (ranges[:-1, 1] < ranges[1:, 0]).all()
@@ -249,7 +249,7 @@ def _ranges(cell, clip, where):
     return cell if _in_order(cell) else cell.T
 
 
-# %% ../nbs/14_layouts.ipynb #3b365025
+# %% ../nbs/14_layouts.ipynb #a2b77071
 def mat_labels(path, clips):
     "From a .mat file with ranges in `gt`, such as ped2.mat; {} where there is none."
     files = _files(".mat", path, find(path, "testing"))
@@ -445,7 +445,7 @@ def read_plain(path):  # a folder, or a video file
     if file: return [Scene(path.name, [], clips, csv_labels(file, clips))]
     return [Scene(_name(path), clips)]
 
-# %% ../nbs/14_layouts.ipynb #15a390d5
+# %% ../nbs/14_layouts.ipynb #d603d941
 def _sorted_truth(folder, abnormal, usual):  # of masks, or None; `Clip`s
     "(labels, masks)"
     one = len(abnormal) == 1 and folder and contents(folder)[1]
@@ -531,7 +531,7 @@ def _recognise(path):
     layout = " + ".join(dict.fromkeys(s.layout for s in found))
     return Source(path.name, layout, sum((s.scenes for s in found), []))
 
-# %% ../nbs/14_layouts.ipynb #3c8c2378
+# %% ../nbs/14_layouts.ipynb #4563b5bb
 def taken(source):
     "The files in the clips and masks of a `Source`."
     clips = []
@@ -539,11 +539,12 @@ def taken(source):
         clips += s.train + s.test + (list(s.masks.values()) if isinstance(s.masks, dict) else [])
     return {file for c in clips if c.path for file in c.files or [c.path]}
 
-def why_left_out(file, used):
+def why_left_out(file, source):
     "In words; None for what is no footage."
-    if kind_of(file):
-        beside = file.parent in {f.parent for f in used}
-        return "beside the clips there" if beside else "in no place where clips are looked for"
+    kind, clips = kind_of(file), (c for s in source.scenes for c in s.train + s.test)
+    if kind == "picture" and any(c.files is None for c in clips):
+        return "pictures, and the clips here are recordings"
+    if kind: return f"in no clip of the layout {source.layout}"
     if file.suffix and file.suffix.lower() not in NO_FOOTAGE and not file.name.startswith("."):
         return "no frame of it can be decoded"
 
@@ -555,7 +556,7 @@ def _form(file):
 def in_short(lines, most=5):
     return "; ".join(lines[:most]) + f"; and {len(lines) - most} more" * (len(lines) > most)
 
-# %% ../nbs/14_layouts.ipynb #d36d1cc5
+# %% ../nbs/14_layouts.ipynb #1ac8c506
 def left_out(path, source):  # where it is, the `Source`
     "(lines on what looks like footage and is in no clip, a line on all other files)"
     if not path.is_dir(): return [], ""
@@ -565,7 +566,7 @@ def left_out(path, source):  # where it is, the `Source`
         inner[:] = sorted(set(inner) - set(litter), key=natural_key)
         others.update(f"{f}/" for f in litter)
         for file in sorted({Path(place, f) for f in files} - used, key=natural_key):
-            why = why_left_out(file, used)
+            why = why_left_out(file, source)
             if why: groups.setdefault((Path(place), file.suffix, why), []).append(file)
             else: others[_form(file)] += 1
     lines = []
@@ -586,7 +587,7 @@ def _refuse_twins(found, source):
                                "rename one of them")
 
 
-# %% ../nbs/14_layouts.ipynb #888a377b
+# %% ../nbs/14_layouts.ipynb #24397267
 def find_source(source,  # a dataset's folder, one of videos or images, a video file, or 'plaza'
                 seed=0): # of the plaza
     """Recognise a source and open its clips; nothing is decoded yet. Paths are looked for here
@@ -636,7 +637,7 @@ def _row(scene, part):  # 'train' or 'test'
             "clips with masks": sum(name in scene.masks for name in tested) or "-"}
 
 
-# %% ../nbs/14_layouts.ipynb #0b4c4473
+# %% ../nbs/14_layouts.ipynb #b7025f61
 def _said_of_bits(source):
     "Lines on the clips whose pictures have 16 bits."
     for scene in source.scenes:

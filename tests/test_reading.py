@@ -193,8 +193,8 @@ def test_what_looks_like_footage_and_is_left_out_is_named(trained, tmp_path):
     write_images(yard/"thumbnails", footage(1, 3)[0])
     cv2.imwrite(str(yard/"a.jpg"), footage(1, 1)[0][0])
     (yard/"c.dav").write_bytes(np.random.default_rng(0).bytes(5000))
-    why = ("a.jpg (beside the clips there)", "c.dav (no frame of it can be decoded)",
-           "thumbnails/3 *.jpg (in no place where clips are looked for)")
+    why = ("a.jpg (pictures, and the clips here are recordings)", "thumbnails/3 *.jpg (pictures,",
+           "c.dav (no frame of it can be decoded)")
     said = call("info", yard).works().out
     for words in why: assert f"left out: {words}" in said
     fitted = call("fit", yard, "--out", tmp_path/"m", "--regime", "recon", *TINY)
@@ -209,6 +209,14 @@ def test_a_preview_among_pictures_is_no_clip(tmp_path):
     with pytest.warns(UserWarning, match="left out: preview.gif"):
         clip, = open_source(tmp_path/"yard").scenes[0].train
     assert len(clip) == 40
+
+@pytest.mark.parametrize("own", [1, 5])
+def test_previews_below_or_beside_pictures(own, tmp_path):
+    write_images(tmp_path/"yard", footage(1, own)[0])
+    write_images(tmp_path/"yard"/"more", footage(2, 4)[0])
+    with pytest.warns(UserWarning, match="left out: .*in no clip of the layout images"):
+        clip, = open_source(tmp_path/"yard").scenes[0].train
+    assert (clip.name, len(clip)) == (("yard", 5) if own == 5 else ("more", 4))
 
 @pytest.mark.parametrize("masks", [True, False])
 @pytest.mark.parametrize("usual", [True, False])
