@@ -14,7 +14,8 @@ from functools import cached_property
 from itertools import islice, pairwise, repeat
 from pathlib import Path
 
-from .running import DDLError, checked_depth, from_pillow, read_image, to_channels
+from .running import (DDLError, checked_depth, from_pillow, orientation, read_image,
+                            to_channels)
 
 import cv2
 import numpy as np
@@ -37,7 +38,7 @@ def listing(folder, suffixes):  # a folder, and the endings to keep in lower cas
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in suffixes]
     return sorted((f for f in files if not f.name.startswith(".")), key=natural_key)
 
-# %% ../nbs/01_data.ipynb #103d636e
+# %% ../nbs/01_data.ipynb #1929e808
 IMAGES = {".jpg", ".jpeg", ".png", ".apng", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mjpeg",
           ".mjpg"}
@@ -57,7 +58,7 @@ def kind_of(path):  # a `Path`, of a file
     if cv2.haveImageReader(str(path)): return "picture"
     return "video" if cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).grab() else None
 
-# %% ../nbs/01_data.ipynb #f5e2b07f
+# %% ../nbs/01_data.ipynb #d021b279
 ONE = {".jpg", ".jpeg", ".bmp"}       # formats of one picture a file
 
 def holds_many(picture): return picture.suffix.lower() not in ONE and cv2.imcount(str(picture)) > 1
@@ -75,8 +76,9 @@ def contents(folder):
 
 # %% ../nbs/01_data.ipynb #dbaca196
 class Frames:
-    "Frames that are somewhere, as they are there. `fps` is how many a second, None where unknown."
-    fps = None
+    """Frames that are somewhere, as they are there. `fps` is how many a second, None where unknown;
+    `turned` is whether the file says that they be shown in another position, and so they are."""
+    fps, turned = None, False
 
     def first(self): return next(self.frames())
 
@@ -100,7 +102,10 @@ class Pictures(Frames):
     def __len__(self): return len(self.files)
     def frames(self, start=0, step=1): return map(read_image, self.files[start::step])
 
-# %% ../nbs/01_data.ipynb #cc21d59f
+    @cached_property
+    def turned(self): return orientation(self.files[0].read_bytes()) != 1
+
+# %% ../nbs/01_data.ipynb #16b228b7
 RATES = .1, 240       # frames a second that a camera may have
 
 def believed(rate, path):  # frames a second that a file says it has; 0 where it does not
@@ -111,7 +116,7 @@ def believed(rate, path):  # frames a second that a file says it has; 0 where it
                       "counts as unknown; write the file again with the true one, or say it: "
                       "ddl calibrate --source-fps, from Python Clip(..., fps=...)")
 
-# %% ../nbs/01_data.ipynb #6944e8a7
+# %% ../nbs/01_data.ipynb #c6d46f7b
 class Stack(Frames):
     "A TIFF of many pages, an animated GIF, PNG or WebP. What cannot be read is a `DDLError`."
     def __init__(self, path): self.path = path
@@ -140,7 +145,7 @@ class Stack(Frames):
                 pages.seek(page)
                 yield checked_depth(from_pillow(pages), self.path)
 
-# %% ../nbs/01_data.ipynb #76d835b4
+# %% ../nbs/01_data.ipynb #69c9168d
 FAILURES = 250      # of decoding, one after the other: then it is the end, and no damaged spot
 ROUNDED = 2         # frames; some headers only tell how long the video is
 
@@ -164,7 +169,7 @@ def frame_numbers(announced, fps, times):
     told = np.maximum.accumulate(np.round(np.array(times) * fps).astype(int))
     return told if len(times) <= told[-1] + 1 <= announced else plain
 
-# %% ../nbs/01_data.ipynb #92976758
+# %% ../nbs/01_data.ipynb #47bf30e5
 def said_of_lost(announced, at):  # how many frames, the numbers of those that decode
     "For the warning: how many frames are lost, and where."
     n, some = at[-1] + 1, f"announces {announced} frames, {len(at)} decode"
@@ -178,7 +183,7 @@ def said_of_lost(announced, at):  # how many frames, the numbers of those that d
     if n < announced: some += f"; {announced - n} are missing at the end, or where no time tells it"
     return f"{some}; using {n}"
 
-# %% ../nbs/01_data.ipynb #43d3897f
+# %% ../nbs/01_data.ipynb #58942422
 NO_FRAME = "no frame could be decoded; is it a video, and complete?"
 
 class Video(Frames):
@@ -189,6 +194,10 @@ class Video(Frames):
     @cached_property
     def fps(self):
         return believed(cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS), self.path)
+
+    @cached_property
+    def turned(self):
+        return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_ORIENTATION_META) != 0
 
     @cached_property
     def numbers(self):
@@ -202,7 +211,7 @@ class Video(Frames):
 
     def __len__(self): return self.numbers[-1] + 1
 
-# %% ../nbs/01_data.ipynb #21f56ee7
+# %% ../nbs/01_data.ipynb #b9e0ec4a
 def picture_of(capture, before=None):
     "The frame that was grabbed; where its pixels are damaged, the one before."
     ok, frame = capture.retrieve()
@@ -236,7 +245,10 @@ def source_of(source, name):  # what a `Clip` is made of, and its name
                        f"and not empty, not {source.dtype} {source.shape}")
     path = Path(source)
     if not path.exists(): raise DDLError(f"{path}: no such file or folder")
-    if not path.is_dir(): return Stack(path) if kind_of(path) == "picture" else Video(path)
+    if not path.is_dir():
+        kind = kind_of(path)
+        if kind is None: raise DDLError(f"{path}: {NO_FRAME}")
+        return Stack(path) if kind == "picture" else Video(path)
     recordings, pictures = contents(path)
     if not pictures:
         raise DDLError(f"{path}: holds no image ({', '.join(sorted(IMAGES))})"

@@ -46,15 +46,21 @@ def is_ours(folder):
 def is_litter(folder):
     return folder.name.startswith(".") or folder.name.lower() in LITTER or is_ours(folder)
 
+
+# %% ../nbs/14_layouts.ipynb #5964d5c9
 TRUTH = "mask", "masks", "ground_truth"
 
-def folders(path):  # a folder
-    "Its sub-folders in natural order, without litter and without masks (UCSD's: `Test001_gt`)."
-    inner = (Path(entry.path) for entry in os.scandir(path) if entry.is_dir())
-    shown = [f for f in inner if not f.name.lower().endswith(("_gt", *TRUTH)) and not is_litter(f)]
-    return sorted(shown, key=natural_key)
+def leads_back(folder):  # a link to a folder in which it lies itself
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
-# %% ../nbs/14_layouts.ipynb #958aa3ec
+def folders(path):  # a folder
+    """Its sub-folders in natural order: no litter, no masks (UCSD's are in `Test001_gt`), and no
+    way back."""
+    inner = (Path(entry.path) for entry in os.scandir(path) if entry.is_dir())
+    inner = (f for f in inner if not f.name.lower().endswith(("_gt", *TRUTH)) and not leads_back(f))
+    return sorted((f for f in inner if not is_litter(f)), key=natural_key)
+
+# %% ../nbs/14_layouts.ipynb #2e7fcd5c
 def below(path):
     "{folder: its `contents`}, of a folder and of those below it."
     found = {path: contents(path)}
@@ -227,7 +233,7 @@ def _pairs(clips, found, where):
     return zip(clips, found)
 
 
-# %% ../nbs/14_layouts.ipynb #21e1ba84
+# %% ../nbs/14_layouts.ipynb #d270e6a2
 def _in_order(ranges):
     "Whether each begins behind the one before, and ends behind its own beginning."
     return (ranges[:, 0] <= ranges[:, 1]).all() and (ranges[:-1, 1] < ranges[1:, 0]).all()
@@ -249,7 +255,7 @@ def _ranges(cell, clip, where):
     return cell if _in_order(cell) else cell.T
 
 
-# %% ../nbs/14_layouts.ipynb #a2b77071
+# %% ../nbs/14_layouts.ipynb #cdce9f15
 def mat_labels(path, clips):
     "From a .mat file with ranges in `gt`, such as ped2.mat; {} where there is none."
     files = _files(".mat", path, find(path, "testing"))
@@ -445,7 +451,7 @@ def read_plain(path):  # a folder, or a video file
     if file: return [Scene(path.name, [], clips, csv_labels(file, clips))]
     return [Scene(_name(path), clips)]
 
-# %% ../nbs/14_layouts.ipynb #d603d941
+# %% ../nbs/14_layouts.ipynb #44190017
 def _sorted_truth(folder, abnormal, usual):  # of masks, or None; `Clip`s
     "(labels, masks)"
     one = len(abnormal) == 1 and folder and contents(folder)[1]
@@ -531,7 +537,7 @@ def _recognise(path):
     layout = " + ".join(dict.fromkeys(s.layout for s in found))
     return Source(path.name, layout, sum((s.scenes for s in found), []))
 
-# %% ../nbs/14_layouts.ipynb #4563b5bb
+# %% ../nbs/14_layouts.ipynb #1020d286
 def taken(source):
     "The files in the clips and masks of a `Source`."
     clips = []
@@ -556,7 +562,7 @@ def _form(file):
 def in_short(lines, most=5):
     return "; ".join(lines[:most]) + f"; and {len(lines) - most} more" * (len(lines) > most)
 
-# %% ../nbs/14_layouts.ipynb #1ac8c506
+# %% ../nbs/14_layouts.ipynb #44415972
 def left_out(path, source):  # where it is, the `Source`
     "(lines on what looks like footage and is in no clip, a line on all other files)"
     if not path.is_dir(): return [], ""
@@ -587,7 +593,7 @@ def _refuse_twins(found, source):
                                "rename one of them")
 
 
-# %% ../nbs/14_layouts.ipynb #24397267
+# %% ../nbs/14_layouts.ipynb #7845fc92
 def find_source(source,  # a dataset's folder, one of videos or images, a video file, or 'plaza'
                 seed=0): # of the plaza
     """Recognise a source and open its clips; nothing is decoded yet. Paths are looked for here
@@ -637,13 +643,13 @@ def _row(scene, part):  # 'train' or 'test'
             "clips with masks": sum(name in scene.masks for name in tested) or "-"}
 
 
-# %% ../nbs/14_layouts.ipynb #b7025f61
-def _said_of_bits(source):
-    "Lines on the clips whose pictures have 16 bits."
-    for scene in source.scenes:
-        for clip in scene.train + scene.test:
-            if clip.source.first().dtype == np.uint16:
-                yield f"clip {clip.name}: of 16 bits {clip.source.bits} are in use, scaled to 8"
+# %% ../nbs/14_layouts.ipynb #4c2ac68b
+def _said_of_pictures(source):
+    "Lines on the clips that are turned, and on those whose pictures have 16 bits."
+    for clip in (c for s in source.scenes for c in s.train + s.test):
+        if clip.source.turned: yield f"clip {clip.name}: turned as its file says"
+        if clip.source.first().dtype == np.uint16:
+            yield f"clip {clip.name}: of 16 bits {clip.source.bits} are in use, scaled to 8"
 
 def describe(source):  # a `Source`
     """A table as text: for each scene its clips, frames, sizes (height x width), rates, and how
@@ -652,7 +658,7 @@ def describe(source):  # a `Source`
     rows = [_row(scene, part) for scene, part in parts if getattr(scene, part)]
     count = len(source.scenes)
     head = f"{source.name}: layout {source.layout}, {count} scene{'s' * (count != 1)}"
-    parts = [head, pd.DataFrame(rows).to_string(index=False), *_said_of_bits(source)]
+    parts = [head, pd.DataFrame(rows).to_string(index=False), *_said_of_pictures(source)]
     parts += [f"left out: {line}" for line in source.left_out]
     if source.others: parts.append(f"no footage: {source.others}")
     return "\n".join(parts)

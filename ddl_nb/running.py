@@ -101,13 +101,18 @@ def cut_off(data):
         at += 1 if filled else 2 + int.from_bytes(data[at + 2:at + 4], "big")
     return END not in data[at:]
 
-# %% ../nbs/25_running.ipynb #dc850e6f
+# %% ../nbs/25_running.ipynb #d902f18f
 def from_pillow(picture):  # as it was opened, or at one of its pages
     "The same as an array, turned as its file says, red first; only what has 16 bits keeps them."
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"): return np.asarray(picture).astype(np.uint16)
     if picture.mode in ("L", "I", "F"): return np.asarray(picture)
     return np.asarray(picture.convert("L" if picture.mode == "1" else "RGB"))
+
+def orientation(data):  # a picture file's bytes
+    "1 where it is shown as it is stored, 2 to 8 where it is to be mirrored or turned."
+    try: return Image.open(io.BytesIO(data)).getexif().get(0x0112, 1)
+    except (OSError, SyntaxError, ValueError): return 1
 
 def decoded(data):  # a file's bytes
     "The picture, turned as its file says, red first and without transparency; or None."

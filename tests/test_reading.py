@@ -104,6 +104,7 @@ def test_pictures_are_turned_as_their_file_says(ending, tmp_path):
         Image.fromarray(np.rot90(frame)).save(tmp_path/f"{k}{ending}", exif=tags, quality=95)
     clip = Clip(tmp_path)
     assert clip.size == frames.shape[1:3]
+    assert f"clip {clip.name}: turned as its file says" in call("info", tmp_path).works().out
     assert np.abs(clip.array().astype(int) - frames).mean() < 6
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -116,6 +117,8 @@ def test_the_bits_in_use_are_scaled_alike_in_the_whole_clip(bits, stack, tmp_pat
     else: write_images(tmp_path/"a", deep, ".tif")
     clip = Clip(tmp_path/("a.tif" if stack else "a"))
     assert (clip.array(channels=1)[..., 0] == frames).all()
+    said = f"clip a: of 16 bits {bits} are in use, scaled to 8"
+    assert said in call("info", tmp_path/("a.tif" if stack else "a")).works().out
 
 def test_a_picture_of_floats_is_named(tmp_path):
     (tmp_path/"cam").mkdir()
