@@ -438,7 +438,7 @@ def open_scene(ped2, folder):
 def measure_all(full, ped2, folder):
     scene = open_scene(ped2, folder)
     clip, train = scene.train[0].part(0, FRAMES), scene.train[:3]
-    clip.files = clip.files[:FRAMES]
+    del clip.files[FRAMES:]
     pytorch, deploy = summarise(scoring(clip, train, folder), scene.name)
     result = dict(scoring=pytorch, scoring_deploy=deploy | dict(int8_auc=eight_bits(folder)))
     result["training"] = training(train, {c.name: c.files for c in train})

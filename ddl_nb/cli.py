@@ -25,7 +25,7 @@ from .alarms import (alarm_text, calibrate as calibrate_on, calibration_text, dr
 from .detector import SHIPPED, Detector, go_on, model_file
 from .export import ENDINGS, PROGRAMS, describe_model, export as export_model
 from .footage import describe_footage
-from .layouts import normal_clips, open_source, pick_scenes, training_stretches
+from .layouts import find_source, normal_clips, open_source, pick_scenes, training_stretches
 from .metrics import report_table
 from .page import write_page
 from .results import Results, annotated, fit_and_show, score_scenes
@@ -289,7 +289,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
     shipped = None if path.exists() or what == "plaza" else SHIPPED.get(what)
     model = path if path.suffix in PROGRAMS else shipped
     if model is None or shipped and find_data(what).exists():
-        describe_footage(open_source(what), out)
+        describe_footage(find_source(what), out)
     if model: print(describe_model(Detector.load(model), model))
 
 # %% ../nbs/23_cli.ipynb #08ed703f

@@ -325,8 +325,16 @@ MUTANTS = {
             ("self.first + first * self.step, self.first + last * self.step",
              "self.first + first, self.first + last"),
         ],
-        ("video_frames", "at_half_rate = "): [
-            ("for _ in range(step - 1): capture.grab()", "for _ in range(step): capture.grab()"),
+        ("Video.frames", "at_half_rate = "): [
+            ("(k - start) % step == 0", "(k - start) % step <= 1"),
+        ],
+        ("frame_numbers", "times = np.array([0, 1, 2, 5, 6])"): [
+            ("told[-1] + 1 <= announced", "told[-1] <= announced"),
+            ("told[-1] + 1 <= announced", "told[-1] + 1 < announced"),
+            ("np.maximum.accumulate(np.round(", "(np.round("),
+        ],
+        ("Frames.bits", "twelve = "): [
+            ("largest < 2**bits", "largest < 2**(bits + 2)"),
         ],
     },
     "running": {
