@@ -1,17 +1,21 @@
 """What happens to cameras, clocks and files in a year: a watch and its kin go on, and what they
 write down is so."""
-import json, time
+import itertools, json, threading, time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from conftest import write_movie
 from ddl_nb import watch as watching
 from ddl_nb.detector import Detector, Scale
 from ddl_nb.training import Settings
-from ddl_nb.watch import Frame, file_name, watch
+from ddl_nb.watch import Frame, Live, file_name, watch
 
 DAY = 86400.
 
@@ -101,3 +105,86 @@ def test_days_pass_for_a_watch(world, tmp_path, monkeypatch):
     assert len(events) == 6
     own = [Path(e["clip"]).name for e in events]
     assert sorted(f.name for f in (tmp_path/"events").glob("*.mp4")) == sorted(own[-2:])
+
+
+# Cameras and films behind an address ----------------------------------------------------
+
+class Answer(SimpleHTTPRequestHandler):
+    "A film without byte ranges, or the parts of a camera, which hangs up behind them."
+    def log_message(self, *_): pass
+    def do_GET(self):
+        if self.server.parts is None: return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
+        self.end_headers()
+        for part in self.server.parts:
+            self.wfile.write(b"--x\r\nContent-Type: image/jpeg\r\n"
+                             b"Content-Length: %d\r\n\r\n%s\r\n" % (len(part), part))
+            time.sleep(.02)
+
+@pytest.fixture
+def served(tmp_path):
+    "A function that serves a file of `tmp_path`, or JPEGs: an address."
+    servers = []
+    def serve(name, parts=None):
+        handler = partial(Answer, directory=tmp_path)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.parts, server.daemon_threads = parts, True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://me:secret@127.0.0.1:{server.server_port}/{name}"
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+class Screen:
+    def __init__(self): self.said, self.status = [], None
+    def say(self, message): self.said.append(message)
+    def show(self, status): self.status = status
+    def close(self): pass
+
+@pytest.mark.parametrize("n, size", [(60, (64, 96)), (300, (120, 160))])  # seekable or not
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_film_behind_an_address(n, size, scheme, served, tmp_path):
+    "All of it, once, at its own rate, and then the end."
+    frames = np.stack([picture(i, i in range(20, 40), size) for i in range(n)])
+    write_movie(tmp_path/"a film.mp4", frames)                # 20 frames a second
+    address = served("a%20film.mp4")
+    if scheme == "file": address = (tmp_path/"a film.mp4").as_uri()
+    screen = Screen()
+    last = watch(BRIGHT, address, tmp_path/"out", screen=screen)
+    assert (last.frames, last.skipped, last.events) == (n, 0, 1)
+    event = json.loads((tmp_path/"out"/"events.jsonl").read_text())
+    assert event["frames"][:2] == [20, 39] and event["seconds"] == pytest.approx(.95, abs=.01)
+    assert not any("secret" in line or "again" in line for line in screen.said)
+
+def test_a_film_whose_end_is_missing(served, tmp_path):
+    write_movie(tmp_path/"film.avi", np.stack([picture(i, False, (64, 96)) for i in range(60)]))
+    content = (tmp_path/"film.avi").read_bytes()
+    (tmp_path/"film.avi").write_bytes(content[:len(content) // 2])
+    screen = Screen()
+    last = watch(BRIGHT, served("film.avi"), tmp_path/"out", screen=screen)
+    said, = [line for line in screen.said if "announces" in line]
+    assert 10 < last.frames < 50 and f"announces 60 frames, {last.frames} came" in said
+
+def coded(frame, quality=90):
+    return cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+@pytest.mark.parametrize("behind", [b"", bytes(2000), b"\r\n"])
+@pytest.mark.parametrize("size, quality", [((64, 96), 60), ((240, 320), 95), ((480, 640), 10)])
+def test_a_camera_that_never_writes_the_end_mark(behind, size, quality, served):
+    frames = [picture(i, i % 2, size) for i in range(20)]
+    parts = [coded(frame, quality)[:-2] + behind for frame in frames]
+    got = list(itertools.islice(Live(served("", parts), 3, print).frames(False), 12))
+    assert all(frame.picture.shape == (*size, 3) for frame in got)
+
+@pytest.mark.parametrize("size", [(64, 96), (240, 320)])
+def test_half_a_picture_is_none(size):
+    frame = picture(0, False, size)
+    for quality in (30, 90):
+        jpeg = coded(frame, quality)
+        for share in (.1, .3, .5, .7):
+            cut = np.frombuffer(jpeg[:int(share * len(jpeg))], np.uint8)
+            assert watching.decode(cut) is None
+            assert watching.decode(np.append(cut, np.zeros(999, np.uint8))) is None
