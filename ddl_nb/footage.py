@@ -9,6 +9,7 @@ __all__ = ['Survey', 'survey', 'runs', 'Assessment', 'assess', 'pictures', 'plot
 # %% ../nbs/15_footage.ipynb #1fea7aca
 import textwrap
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
@@ -408,12 +409,10 @@ def assess(clips,          # training clips of one scene
 
 # %% ../nbs/15_footage.ipynb #e3860f4b
 def pictures(clip, frames):  # a `Clip`, frame numbers of it
-    "Those frames, uint8 (h, w, 3), in one pass over the clip."
-    found, wanted = {}, set(frames)
-    for i, frame in enumerate(clip.frames()):
-        if i in wanted: found[i] = frame
-        if len(found) == len(wanted): break
-    return [found[i] for i in frames]
+    "Yield those frames, uint8 (h, w, 3), in the order of the clip, which is read once."
+    wanted = set(frames)
+    for i, frame in enumerate(islice(clip.frames(), max(wanted, default=-1) + 1)):
+        if i in wanted: yield frame
 
 def _filmstrip(ax, survey, count):
     "`count` thumbnails, evenly spread over the clip."
@@ -484,18 +483,22 @@ def _fitted(picture, height, width):
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     return cv2.resize(picture, (w, h), interpolation=how)
 
+def _smaller(picture, side):  # pixels that the longer side may have
+    return picture if max(picture.shape) <= side else _fitted(picture, side, side)
+
 def _wrapped(text, letters):
     "The text with lines of so many letters at most; its own line breaks are kept."
     wrapper = textwrap.TextWrapper(letters)
     return "\n".join(wrapper.fill(line) for line in text.splitlines())
 
 # %% ../nbs/15_footage.ipynb #112788ab
-def contact_sheet(pictures,    # uint8 (h, w, 3), of any size
+def contact_sheet(pictures,    # iterable of uint8 (h, w, 3), of any size
                   titles,      # one text a picture
                   cols=6,      # pictures a row
                   width=240):  # of a thumbnail, pixels
     """Equal thumbnails with their captions below: uint8 (H, W, 3).
     Pictures keep their aspect; the room around them is grey."""
+    pictures = [_smaller(p, 2 * width) for p in pictures]  # not all of them in full size at once
     font = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSansMono.ttf"
     font = ImageFont.truetype(font, FONT)
     letters = int((width - 8) / font.getlength("x"))

@@ -29,9 +29,10 @@ import numpy as np
 from fastcore.basics import patch
 from PIL import Image
 
-from .alarms import Drift
+from .alarms import Drift, rate_message
 from .data import Clip
-from .results import Merger, USUAL_FPS, check_place, gap_frames, to_source
+from .results import (Merger, USUAL_FPS, aspect_message, check_place, gap_frames,
+                            to_source)
 from .running import (DDLError, END, Interrupt, cut_off, find_data, to_channels,
                             write_picture)
 from .scoring import ahead, annotate, largest_patch, write_video
@@ -788,6 +789,7 @@ class Checks:
     def __init__(self, detector, source, patience, say):
         self.source, self.patience, self.say = source, patience, say
         self.shape = self.drift = None
+        self.detector, self.aspect_said = detector, False
         self.calibration = detector.calibration
         self.rate_said = False
         if not self.calibration:
@@ -801,6 +803,9 @@ class Checks:
                      f"they were {self.shape[0]}x{self.shape[1]}; "
                      "the score goes on, and boxes are in the new size")
         self.shape = shape
+        if not self.aspect_said and (message := aspect_message(self.detector, shape[:2])):
+            self.aspect_said = True
+            self.say(f"{self.source.name}: {message}")
         self.frozen = Frozen(self.patience)
 
     def scored(self, frame, score):  # a `Frame`, its raw score
@@ -816,13 +821,10 @@ def rate(self: Checks, fps, n):  # frames a second, after n frames of this strea
 
 @patch
 def _compare_rates(self: Checks, fps):
-    calibrated = self.calibration.fps
-    if .75 < fps / calibrated < 1.33: return
-    faster = ", or a faster machine or a smaller model" if self.source.skipped else ""
-    self.say(f"{self.source.name}: {fps:.0f} frames a second are scored, "
-             f"but {calibrated:.0f} were in the calibration, and what it promises holds "
-             f"at its rate; use footage of this rate for ddl calibrate{faster}")
-    self.rate_said = True
+    if message := rate_message(self.calibration, fps):
+        faster = ", or a faster machine or a smaller model" if self.source.skipped else ""
+        self.say(f"{self.source.name}: {message}{faster}")
+        self.rate_said = True
 
 # %% ../nbs/20_watch.ipynb #ea078914
 class WatchedStream:

@@ -1,6 +1,7 @@
 """What happens to cameras, clocks and files in a year: a watch and its kin go on, and what they
 write down is so."""
-import itertools, json, threading, time
+import itertools, json, os, shutil, subprocess, sys, threading, time, tracemalloc, warnings
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import write_movie
+from conftest import COMMAND, call, write_dataset, write_movie
 from ddl_nb import watch as watching
-from ddl_nb.detector import Detector, Scale
+from ddl_nb.alarms import rate_messages
+from ddl_nb.data import Clip, Scene
+from ddl_nb.detector import Calibration, Detector, Scale
+from ddl_nb.results import score_scenes
 from ddl_nb.training import Settings
 from ddl_nb.watch import Frame, Live, file_name, watch
 
@@ -188,3 +192,83 @@ def test_half_a_picture_is_none(size):
             cut = np.frombuffer(jpeg[:int(share * len(jpeg))], np.uint8)
             assert watching.decode(cut) is None
             assert watching.decode(np.append(cut, np.zeros(999, np.uint8))) is None
+
+
+# Scores of other footage than the model's -----------------------------------------------
+
+@pytest.fixture
+def warned(tmp_path):
+    "A function: what scoring these clips with BRIGHT, calibrated at 25, warns of."
+    promise = Calibration(.5, per_hour=1, low=.2, high=5, blocks=30, fps=25, usual=[0., 1., 9])
+    detector = replace(BRIGHT, calibration=promise)
+    def score(*clips):
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            scenes = [Scene("yard", [], list(clips))]
+            results = score_scenes(detector, scenes, tmp_path/"s", say=str)
+            said = [str(w.message) for w in heard]
+            return said + [message for _, message in rate_messages(results)]
+    return score
+
+def dark(name, size=(32, 48), fps=25): return Clip(np.zeros((9, *size, 3), np.uint8), name, fps)
+
+def test_another_aspect(warned, world, tmp_path, monkeypatch):
+    assert warned(dark("a"), dark("b", (320, 490)), dark("c", (16, 24))) == []
+    said, = warned(dark("a"), dark("b", (48, 32)), dark("c", (48, 32)))
+    assert "frames of 48x32 are squeezed to the model's 16x24" in said
+    turned = (picture(i, False, (24, 16)) for i in range(60))
+    played(world, turned, tmp_path, monkeypatch)
+    assert sum("24x16 are squeezed" in line for line in world.said) == 1
+
+def test_another_rate(warned):
+    assert warned(dark("a"), dark("b", fps=None), dark("c", fps=24)) == []
+    said, = warned(dark("a"), dark("b", fps=5), dark("c", fps=5))
+    assert "5 frames a second are scored, but 25 were in the calibration" in said
+
+
+# Memory, half a download, a missing library ---------------------------------------------
+
+@pytest.mark.parametrize("events", [3, 15])
+def test_memory_does_not_grow_with_events(events, tmp_path):
+    "Such a picture is 5 MB: they are held one at a time."
+    dark, lit = (np.full((1080, 1620, 3), grey, np.uint8) for grey in (0, 255))
+    class Long(Clip):
+        def raw(self, start=0):
+            return (lit if i % 40 in range(9, 29) else dark for i in range(start, 40 * events))
+    clip = Long(np.zeros((40 * events, 1, 1, 3), np.uint8), "long", fps=5)
+    clip.size = 1080, 1620
+    tracemalloc.start()
+    try:
+        results = score_scenes(BRIGHT, [Scene("yard", [clip])], tmp_path/"s", say=str)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally: tracemalloc.stop()
+    assert len(results.events) == events and (tmp_path/"s"/"contact.jpg").exists()
+    assert peak < 60e6
+
+@pytest.mark.parametrize("missing", ["testing/frames/01", "testing/frames/02"])
+def test_half_a_download(missing, trained, tmp_path):
+    "Its labels speak of clips that are not there."
+    root = write_dataset(tmp_path/"square", train=1, test=3, n=20)
+    shutil.rmtree(root/missing)
+    shutil.rmtree(root/"testing"/"masks")
+    call("score", trained, root, "--out", tmp_path/"s").works(1)
+    result = call("evaluate", tmp_path/"s", root).works(1)
+    assert "1 of 3 clips with labels are missing" in result.warnings[0]
+    assert len(json.loads((tmp_path/"s"/"report.json").read_text())["frame_auc"]) > 0
+
+def test_labels_of_other_clips_are_a_mistake(tmp_path):
+    root = write_dataset(tmp_path/"square", train=1, test=2, n=20)
+    shutil.rmtree(root/"testing"/"masks")
+    frames = root/"testing"/"frames"
+    for clip in ("01", "02"): (frames/clip).rename(frames/f"x{clip}")
+    call("info", root).fails(1, "no such test clip")
+
+@pytest.mark.parametrize("why", ["libGL.so.1", "libgthread-2.0.so.0"])
+def test_a_library_is_missing(why, tmp_path):
+    (tmp_path/"cv2.py").write_text(f"raise ImportError('{why}: cannot open shared object file')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([COMMAND, "--version"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    line, = done.stderr.splitlines()
+    assert line.startswith("ddl: ") and why in line
+    assert "opencv-python-headless" in line and "tools/check_opencv.py" in line
