@@ -31,6 +31,7 @@ from PIL import Image
 
 from .alarms import Drift, rate_message
 from .data import Clip
+from .footage import MOST
 from .results import (Merger, USUAL_FPS, aspect_message, check_place, gap_frames,
                             to_source)
 from .running import (DDLError, END, Interrupt, cut_off, find_data, to_channels,
@@ -317,16 +318,18 @@ class Frozen:
 
     `push` returns a message, once, and another when it moves again."""
     def __init__(self, patience):
-        self.patience = patience
-        self.last, self.since, self.said = None, 0., False
+        self.patience, self.said = patience, False
+        self.last = self.since = None           # a picture, and how long each pixel is as it is
 
     def push(self, frame):
-        few = frame.picture[::4, ::4]  # noise is everywhere, so a sample of pixels shows it
-        if not np.array_equal(few, self.last):
-            was_said = self.said
-            self.last, self.since, self.said = few.copy(), frame.time, False
-            return "the picture moves again" if was_said else None
-        if self.said or frame.time - self.since <= self.patience: return None
+        few = frame.picture[::4, ::4].copy()  # noise is everywhere, so a sample of pixels shows it
+        if self.last is None: self.since = np.full(few.shape[:2], frame.time)
+        else: self.since[(few != self.last).any(-1)] = frame.time
+        self.last, held = few, np.mean(frame.time - self.since > self.patience)
+        if self.said and held < MOST / 2:
+            self.said = False
+            return "the picture moves again"
+        if self.said or held < MOST: return None
         self.said = True
         return (f"the same picture for {self.patience:g} s; "
                 "if the scene is not a drawing, the camera is frozen: restart it")
