@@ -70,7 +70,8 @@ EVERY = 5          # of these, every so-many-th is asked for shift and motion
 LIGHT = 5.         # grey levels from one frame to the next
 STILL = .1         # mean change from one frame to the next, grey levels
 HELD_SECONDS = 5.  # for which a frozen picture holds its pixels
-MOST = .9          # share of them: a clock may run on
+MOST = .75         # share of them: a clock may run on
+HOLDS = .9         # share of pixels that the codec of a still scene holds at any moment
 BRIEF = 12         # frames in which noise changes every pixel, where a codec keeps the noise
 DARK = 40.         # mean grey level below which it is too dark
 BRIGHT = .5        # share of white pixels above which it is overexposed
@@ -200,9 +201,9 @@ def _camera_moves(survey, second):
 # %% ../nbs/15_footage.ipynb #ba9ce7d0
 def _key_frames(curves):
     "Frames from one key frame to the next, of a codec that holds the picture; 0 if unknown."
-    held = (curves.same.shift(1) > MOST) & (curves.same.shift(-1) > MOST)
-    slight = (curves.same < .5) & (curves.likeness >= CUT) & (curves.change < 2)
-    keys = np.flatnonzero(held & slight)
+    between = (curves.same.shift(1) > HOLDS) & (curves.same.shift(-5) > HOLDS)
+    slight = (curves.same < HOLDS - .1) & (curves.likeness >= CUT) & (curves.change < 2)
+    keys = np.flatnonzero(between & slight)
     return np.median(np.diff(keys, prepend=0)) if len(keys) else 0
 
 def _frozen(survey, second):  # in frames
@@ -330,16 +331,15 @@ def _said_of_clips(clips, left):
                "the same walk looks faster in some; ddl fit --fps brings them together")
 
 # %% ../nbs/15_footage.ipynb #a9ac5ad3
-def _inside_any(survey, stretches): return inside(range(len(survey.curves)), stretches)
-
 def _said_of_repeats(surveys):
     """A sentence on frames that are there twice while something moves; a second and more of them
     is a fault, or rest."""
     moving = repeated = 0
     for x in surveys:
-        moves = (x.curves.motion > 0) & ~_inside_any(x, _frozen(x, _second(x.clip)))
+        moves = (x.curves.motion > 0) & (x.curves.brief < HOLDS)
         short = [r for r in _repeats(x) if r[1] - r[0] + 1 < _second(x.clip)]
-        moving, repeated = moving + moves.sum(), repeated + (moves & _inside_any(x, short)).sum()
+        repeats = inside(range(len(moves)), short)
+        moving, repeated = moving + moves.sum(), repeated + (moves & repeats).sum()
     share, fps = repeated / max(1, moving), surveys[0].clip.fps
     advice = f"; try ddl fit --fps {fps * (1 - share):.3g}" if fps else ""
     if share > .1:

@@ -17,6 +17,7 @@ from ddl_nb import watch as watching
 from ddl_nb.alarms import rate_messages
 from ddl_nb.data import Clip, Scene
 from ddl_nb.detector import Calibration, Detector, Scale
+from ddl_nb.footage import assess
 from ddl_nb.results import score_scenes
 from ddl_nb.training import Settings
 from ddl_nb.watch import Frame, Live, file_name, watch
@@ -272,3 +273,74 @@ def test_a_library_is_missing(why, tmp_path):
     line, = done.stderr.splitlines()
     assert line.startswith("ddl: ") and why in line
     assert "opencv-python-headless" in line and "tools/check_opencv.py" in line
+
+
+# Frozen, or quiet -----------------------------------------------------------------------
+
+def as_coded(noisy, every=100, mended=.01):
+    """Frames as a codec gives them at a low bitrate: a key frame every so often, with the noise of
+    its moment; between them blocks are held unless they change much, and a few are mended."""
+    rng, shown = np.random.default_rng(0), None
+    for i, frame in enumerate(noisy):
+        if i % every == 0: shown = frame.copy()
+        size = frame.shape[1] // 8, frame.shape[0] // 8
+        change = cv2.resize(cv2.absdiff(frame, shown), size, interpolation=cv2.INTER_AREA)
+        mend = (change.max(-1) > 12) | (rng.random(size[::-1]) < mended)
+        mend = np.kron(mend, np.ones((8, 8), bool))
+        shown[mend] = frame[mend]
+        yield shown.copy()
+
+def street(n, noise=3, walker=lambda i: None):
+    "A textured ground with sensor noise, and a walker at x."
+    rng = np.random.default_rng(1)
+    ground = cv2.resize(rng.integers(60, 180, (16, 24, 3), dtype=np.uint8), (192, 128))
+    for i in range(n):
+        frame = ground + rng.normal(0, noise, ground.shape)
+        if (x := walker(i)) is not None: frame[40:90, x:x + 16] = 240
+        yield frame.clip(0, 255).astype(np.uint8)
+
+def frozen_at(frames, first, last, clock=True):
+    "Frames `first` to `last` repeat one picture, in whose corner a clock may run on."
+    rng, kept = np.random.default_rng(2), None
+    for i, frame in enumerate(frames):
+        kept = frame if kept is None or not first <= i <= last else kept
+        shown = kept.copy()
+        if clock: shown[4:14, 4:80] = rng.integers(0, 2, (10, 76, 1)) * 255
+        yield shown
+
+def walking(i): return 2 * i % 170
+def judged(frames, fps=25): return assess([Clip(np.stack(list(frames)), "x", fps)], progress=False)
+
+@pytest.mark.parametrize("every", [25, 100, 250])
+@pytest.mark.parametrize("mended", [0, .01])
+def test_a_still_scene_at_a_low_bitrate_is_quiet(every, mended):
+    now_and_then = street(550, walker=lambda i: walking(i) if 300 < i < 370 else None)
+    found = judged(as_coded(now_and_then, every, mended))
+    assert found.leave_out.empty, found
+    assert not any("real rate" in line for line in found.missing)
+
+@pytest.mark.parametrize("first, last", [(60, 249), (100, 260)])
+@pytest.mark.parametrize("clock", [True, False])
+@pytest.mark.parametrize("code, late", [(lambda frames: frames, 2), (as_coded, 45)])
+def test_frozen_under_a_running_clock(first, last, clock, code, late):
+    "A codec shows it from the next key frame on, and holds the ground for a while behind it."
+    found = judged(code(frozen_at(street(300, walker=walking), first, last, clock)))
+    row, = found.leave_out.itertuples()
+    assert "frozen" in row.why and abs(row.first - first) < late and abs(row.last - last) < late
+    assert not any("real rate" in line for line in found.missing)
+
+def test_every_frame_twice():
+    "That is no rest: something moves, so the rate is half."
+    twice = (frame for frame in street(100, walker=walking) for _ in range(2))
+    advice, = [line for line in judged(twice).missing if "real rate" in line]
+    assert "--fps 12.5" in advice or "--fps 12.6" in advice
+
+@pytest.mark.parametrize("clock", [True, False])
+def test_a_watch_sees_a_frozen_camera(clock, world, tmp_path, monkeypatch):
+    played(world, frozen_at(street(900), 100, 700, clock), tmp_path, monkeypatch)
+    said = [line for line in world.said if "the same picture" in line or "moves again" in line]
+    assert len(said) == 2 and "moves again" in said[1]
+
+def test_a_watch_takes_a_quiet_scene_for_no_frozen_one(world, tmp_path, monkeypatch):
+    played(world, as_coded(street(900), 200), tmp_path, monkeypatch)
+    assert not any("the same picture" in line for line in world.said)

@@ -530,8 +530,9 @@ MUTANTS = {
             ("len(whole) - LAST_ROWS", "0"),
         ],
         ("Frozen.push", "frozen = Frozen(1.)"): [
-            ("if not np.array_equal(few, self.last):", "if self.last is None:"),
-            ("if self.said or frame.time", "if frame.time"),   # said again and again
+            ("self.since[(few != self.last).any(-1)] = frame.time", "pass"),
+            ("if self.said or held < MOST", "if held < MOST"),   # said again and again
+            ("held < MOST:", "held < 1:"),                     # not under a running clock
         ],
         ("Journal._write", "import resource"): [
             ("f.truncate(end)", "pass"),                       # half a line stays
