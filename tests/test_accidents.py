@@ -344,3 +344,65 @@ def test_a_watch_sees_a_frozen_camera(clock, world, tmp_path, monkeypatch):
 def test_a_watch_takes_a_quiet_scene_for_no_frozen_one(world, tmp_path, monkeypatch):
     played(world, as_coded(street(900), 200), tmp_path, monkeypatch)
     assert not any("the same picture" in line for line in world.said)
+
+
+# All of it ------------------------------------------------------------------------------
+
+CYCLE, BIG, JUMPS = 500, (24, 36), (-3600., 400 * DAY)
+
+def strange_in(kind):
+    "The strange stretches of a cycle: two, and a wrong picture for a moment in one kind."
+    return [(100, 129), (300, 329)] + [(220, 235)] * (kind == "pause")
+
+def cycle(world, kind, number):
+    "Twenty seconds of a camera to which something happens."
+    frozen = picture(-number % 999)
+    for i in range(CYCLE):
+        if kind == "pause" and i == 200: yield 9.
+        if kind == "clock" and i in (310, 400): world.ahead = JUMPS[i == 400]
+        if kind == "lost" and i == 480: yield None
+        size = BIG if kind == "size" and i >= 250 else (16, 24)
+        shown = picture(CYCLE * number + i, any(a <= i <= b for a, b in strange_in(kind)), size)
+        if kind == "freeze" and 140 <= i < 290:
+            shown[2:] = frozen[2:]                     # a clock runs on in the rows above
+        yield shown
+
+def test_ten_thousand_frames_of_accidents(world, tmp_path, monkeypatch):
+    "Twice five thousand, into one folder; what is written down is what was played."
+    kinds = ["lost", "pause", "clock", "size", "freeze"] * 2
+    longest, memory, expected = [0], [], []
+    push = watching.Recorder.push
+    def measured(self, shot, fps):
+        push(self, shot, fps)
+        longest[0] = max(longest[0], len(self.ring))
+        if shot.frame in (1500, 4500): memory.append(tracemalloc.get_traced_memory()[0])
+    monkeypatch.setattr(watching.Recorder, "push", measured)
+    for k, kind in enumerate(kinds):
+        expected += sorted([k * CYCLE + a, k * CYCLE + b] for a, b in strange_in(kind))
+
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            world.ahead, world.said = 0., []
+            script = (item for k, kind in enumerate(kinds) for item in cycle(world, kind, k))
+            events = played(world, script, tmp_path, monkeypatch, before=2, after=1, patience=3)
+            last = world.status
+            assert (last.frames, last.skipped, last.events) == (5000, 0, len(expected))
+            said = "\n".join(world.said)
+            assert said.count("the same picture for 3 s") == said.count("moves again") == 2
+            assert said.count("24x36 now") == said.count("16x24 now") == 2
+    finally: tracemalloc.stop()
+
+    assert [e["frames"][:2] for e in events] == 2 * expected
+    for e in events:
+        first, end, peak = e["frames"]
+        assert first <= peak <= end and e["start"] <= e["peak"] <= e["end"] and not e["cut"]
+        assert e["seconds"] == pytest.approx((end - first) / 25, abs=.01)
+        assert e["size"] == list(BIG if kinds[first // CYCLE] == "size" and first % CYCLE >= 250
+                                 else (16, 24))
+        assert (end - first + 1) < len(Clip(tmp_path/e["clip"])) <= (end - first + 1) + 3 * 25 + 1
+    files = {str(f.relative_to(tmp_path)) for f in (tmp_path/"events").iterdir()}
+    assert files == {e[key] for e in events for key in ("snapshot", "clip")}
+    assert len(files) == 2 * len(events)
+    assert longest[0] <= 2 * 25 + 2
+    assert all(late - early < 1e6 for early, late in zip(memory[::2], memory[1::2]))
