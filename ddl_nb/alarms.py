@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['threshold_for', 'rate_text', 'match_events', 'alarm_report', 'alarm_text', 'calibrate', 'Drift', 'drift_messages',
-           'calibration_text', 'own_labels', 'read_maps', 'evaluate_scene', 'evaluate']
+           'rate_message', 'rate_messages', 'calibration_text', 'own_labels', 'read_maps', 'evaluate_scene', 'evaluate']
 
 # %% ../nbs/17_alarms.ipynb #10228e9b
 import math, statistics
 from collections import deque
+from operator import itemgetter
 
 import numpy as np
 from scipy.special import bdtrc, betaincinv
@@ -199,6 +200,21 @@ def drift_messages(results):  # `Results`
         for clip, (raw, _) in results.clips(scene).items():
             for message in filter(None, map(drift.push, raw)):
                 yield results.title(scene, clip), message
+
+def rate_message(calibration, fps):  # frames a second
+    "What to say of scores of another rate than the calibration's, or None."
+    if .75 < fps / calibration.fps < 1.33: return None
+    return (f"{fps:.3g} frames a second are scored, but {calibration.fps:.3g} were in the "
+            "calibration, and what it promises holds at its rate; use footage of this rate for "
+            "ddl calibrate")
+
+def rate_messages(results):  # `Results`
+    "Yield, once for each calibrated scene, (title of a clip of another rate, message)."
+    for scene, about in results.scenes.items():
+        rates = about.rates.items() if about.calibration else ()
+        messages = ((clip, rate_message(about.calibration, fps)) for clip, fps in rates if fps)
+        clip, message = next(filter(itemgetter(1), messages), (None, None))
+        if message: yield results.title(scene, clip), message
 
 def calibration_text(c):  # a `Calibration`
     "What was promised, in words."

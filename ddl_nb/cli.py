@@ -9,11 +9,19 @@ __all__ = ['app', 'main']
 import contextlib, os, sys, time, warnings
 from dataclasses import fields, replace
 from inspect import Parameter, signature
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, get_args
 
 os.environ.setdefault("MPLBACKEND", "agg")     # a terminal may have no screen
 
+try: import cv2  # noqa: F401                  # on a server libGL may be missing
+except ImportError as e:
+    sys.exit(f"ddl: OpenCV does not load here ({e}); on a machine without a screen put its "
+             "headless build in place: python tools/check_opencv.py, or pip uninstall "
+             "opencv-python and pip install opencv-python-headless")
+
+# %% ../nbs/23_cli.ipynb #a9cced5e
 import pandas as pd
 import torch
 import typer
@@ -21,7 +29,7 @@ from fastcore.docments import docments
 
 from .ablations import ablate as run_grid, fit_scene, read_grid
 from .alarms import (alarm_text, calibrate as calibrate_on, calibration_text, drift_messages,
-                           evaluate as evaluate_results, own_labels, read_maps)
+                           evaluate as evaluate_results, own_labels, rate_messages, read_maps)
 from .detector import SHIPPED, Detector, go_on, model_file
 from .export import ENDINGS, PROGRAMS, describe_model, export as export_model
 from .footage import describe_footage
@@ -138,7 +146,8 @@ def score(model: Model, source: Source, out: Out,
 
     Writes scores.csv, events.csv with a picture of each event, contact.jpg and timeline.png."""
     results = score_scenes(model, open_source(source).scenes, out, video, maps)
-    for title, message in drift_messages(results): warnings.warn(f"{title}: {message}")
+    for title, message in chain(rate_messages(results), drift_messages(results)):
+        warnings.warn(f"{title}: {message}")
     print(out/"scores.csv")
 
 @app.command()

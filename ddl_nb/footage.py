@@ -9,6 +9,7 @@ __all__ = ['Survey', 'survey', 'runs', 'Assessment', 'assess', 'pictures', 'plot
 # %% ../nbs/15_footage.ipynb #1fea7aca
 import textwrap
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
@@ -68,6 +69,10 @@ CHUNK = 250        # frames held at a time
 EVERY = 5          # of these, every so-many-th is asked for shift and motion
 LIGHT = 5.         # grey levels from one frame to the next
 STILL = .1         # mean change from one frame to the next, grey levels
+HELD_SECONDS = 5.  # for which a frozen picture holds its pixels
+MOST = .75         # share of them: a clock may run on
+HOLDS = .9         # share of pixels that the codec of a still scene holds at any moment
+BRIEF = 12         # frames in which noise changes every pixel, where a codec keeps the noise
 DARK = 40.         # mean grey level below which it is too dark
 BRIGHT = .5        # share of white pixels above which it is overexposed
 
@@ -76,9 +81,11 @@ BRIGHT = .5        # share of white pixels above which it is overexposed
 class Survey:
     """What one pass over a clip has seen. `curves` has a row a frame: brightness (mean grey level),
     white (share of pixels from 250), change (mean, to the frame before), likeness and light (to
-    the frame before), dx and dy (to the view's first seconds, source pixels, NaN where unsure),
-    step (how far in the last EVERY frames), motion (whether something moves). `views` lists (first
-    frame, median picture), the second and later ones beginning with a cut."""
+    the frame before), same, brief and held (share of pixels without any change since the frame
+    before, for BRIEF frames, and for HELD_SECONDS), dx and dy (to the view's first seconds, source
+    pixels, NaN where unsure), step (how far in the last EVERY frames), motion (whether something
+    moves). `views` lists (first frame, median picture), the second and later ones beginning with a
+    cut."""
     clip: Clip
     curves: pd.DataFrame
     views: list
@@ -89,6 +96,8 @@ class Survey:
         return [(first, end, median) for (first, median), end in zip(self.views, ends)]
 
 # %% ../nbs/15_footage.ipynb #93e1da43
+def _rate(clip): return clip.fps or 25
+
 def _differences(before, now):  # float32 (h, w), the frame before and this one
     "(change, likeness, light)"
     if before is None: return np.nan, 1., 0.
@@ -99,15 +108,18 @@ def _pieces(clip, size):
     """Yield (small frames, rows of curves, begins with a cut),
     up to CHUNK frames that hold no cut."""
     frames, rows, cut, before = [], [], True, None
+    age, ages = np.zeros(size, int), (1, BRIEF, round(HELD_SECONDS * _rate(clip)))
     for frame in clip.frames(size, 1):
         frame = frame[..., 0]
+        age = (age + 1) * (frame == before if before is not None else 0)   # frames without change
         now = frame.astype(np.float32)
         change, likeness, light = _differences(before, now)
         if likeness < CUT or len(frames) == CHUNK:
             yield frames, rows, cut
             frames, rows, cut = [], [], likeness < CUT
         frames.append(frame)
-        rows.append((now.mean(), (frame >= 250).mean(), change, likeness, light))
+        held = [(age >= n).mean() for n in ages]
+        rows.append((now.mean(), (frame >= 250).mean(), change, likeness, light, *held))
         before = now
     yield frames, rows, cut
 
@@ -144,7 +156,7 @@ def survey(clip,      # a `Clip`
         curves.append(np.concatenate([rows, moves], axis=1).astype(np.float32))
         earlier = frames[::EVERY][-1].astype(np.float32)
         if bar is not None: bar.update(len(frames))
-    columns = "brightness white change likeness light dx dy step motion".split()
+    columns = "brightness white change likeness light same brief held dx dy step motion".split()
     return Survey(clip, pd.DataFrame(np.concatenate(curves), columns=columns), views)
 
 # %% ../nbs/15_footage.ipynb #db119533
@@ -169,7 +181,6 @@ class Fault(NamedTuple):
     why: str
     def frames(self): return self.last - self.first + 1
 
-def _rate(clip): return clip.fps or 25
 def _second(clip): return max(1, round(_rate(clip)))
 
 def _away(curves):
@@ -187,13 +198,31 @@ def _camera_moves(survey, second):
             yield Fault(survey.clip, start + first, start + last, "moves",
                         f"the camera moves, by up to {pixels:.0f} pixels")
 
-# %% ../nbs/15_footage.ipynb #67c533e8
+# %% ../nbs/15_footage.ipynb #ba9ce7d0
+def _key_frames(curves):
+    "Frames from one key frame to the next, of a codec that holds the picture; 0 if unknown."
+    between = (curves.same.shift(1) > HOLDS) & (curves.same.shift(-5) > HOLDS)
+    slight = (curves.same < HOLDS - .1) & (curves.likeness >= CUT) & (curves.change < 2)
+    keys = np.flatnonzero(between & slight)
+    return np.median(np.diff(keys, prepend=0)) if len(keys) else 0
+
+def _frozen(survey, second):  # in frames
+    "(first, last) of the stretches in which the picture is frozen."
+    curves, n = survey.curves, round(HELD_SECONDS * _rate(survey.clip))
+    found = [(first - n + 1, last) for first, last in runs(curves.held >= MOST)]
+    longest = 1.1 * _key_frames(curves)
+    found = [(first, last) for first, last in found if last - first + 1 > longest]
+    repeats = curves.change < STILL
+    if not curves.brief.shift(1)[~repeats].median() > .5: found += runs(repeats, 0, second)
+    return runs(inside(range(len(curves)), found))
+
+# %% ../nbs/15_footage.ipynb #98ab0de1
 def faults(survey):  # a `Survey`
     "A list of `Fault`: what is wrong within a clip."
     clip, curves = survey.clip, survey.curves
     second = min(_second(clip), len(curves))
     found = list(_camera_moves(survey, second))
-    for first, last in runs(curves.change < STILL, 0, second):
+    for first, last in _frozen(survey, second):
         found.append(Fault(clip, first, last, "frozen", "frozen: the same frame again and again"))
     for first, last in runs(curves.brightness < DARK, second, second):
         grey = curves.brightness[first:last + 1].mean()
@@ -260,8 +289,8 @@ def _other_views(surveys):
 
 # %% ../nbs/15_footage.ipynb #e05f268b
 def _repeats(survey):
-    "How many frames in a row are like the one before, for each such row."
-    return [last - first + 1 for first, last in runs(survey.curves.change < STILL)]
+    "(first, last) of the frames in a row that are like the one before, for each such row."
+    return runs(survey.curves.change < STILL)
 
 def _jumps(survey):
     "The frames at which the light changes suddenly."
@@ -273,7 +302,7 @@ def _fps_text(clip, unknown): return f"{clip.fps:.3g}" if clip.fps else unknown
 
 def _row(name, surveys):  # of one clip, or of all
     clip, curves = surveys[0].clip, pd.concat([x.curves for x in surveys])
-    repeats = sum(map(_repeats, surveys), [])
+    repeats = [last - first + 1 for x in surveys for first, last in _repeats(x)]
     dark, bright = np.quantile(curves.brightness, (.05, .95))
     return {"clip": name, "length": clock(len(curves), clip.fps),
             "fps": _fps_text(clip, "-"), "size": _size_text(clip),
@@ -302,11 +331,16 @@ def _said_of_clips(clips, left):
                "the same walk looks faster in some; ddl fit --fps brings them together")
 
 # %% ../nbs/15_footage.ipynb #a9ac5ad3
-def _said_of_repeats(surveys, frames):
-    "A sentence on frames that are there twice; a second and more of them is a fault."
-    repeated = 0
-    for x in surveys: repeated += sum(n for n in _repeats(x) if n < _second(x.clip))
-    share, fps = repeated / frames, surveys[0].clip.fps
+def _said_of_repeats(surveys):
+    """A sentence on frames that are there twice while something moves; a second and more of them
+    is a fault, or rest."""
+    moving = repeated = 0
+    for x in surveys:
+        moves = (x.curves.motion > 0) & (x.curves.brief < HOLDS)
+        short = [r for r in _repeats(x) if r[1] - r[0] + 1 < _second(x.clip)]
+        repeats = inside(range(len(moves)), short)
+        moving, repeated = moving + moves.sum(), repeated + (moves & repeats).sum()
+    share, fps = repeated / max(1, moving), surveys[0].clip.fps
     advice = f"; try ddl fit --fps {fps * (1 - share):.3g}" if fps else ""
     if share > .1:
         yield (f"{share:.0%} of the frames repeat the one before: "
@@ -330,7 +364,7 @@ def _missing(surveys, left, night):
     if not surveys: return ["no clip can be read"]
     curves = pd.concat([x.curves for x in surveys])
     found = [*_said_of_clips([x.clip for x in surveys], left),
-             *_said_of_repeats(surveys, len(curves)),
+             *_said_of_repeats(surveys),
              *_said_of_light(surveys, curves.brightness, night)]
     moving = curves.motion.mean()
     if 0 < moving < .05:
@@ -408,12 +442,10 @@ def assess(clips,          # training clips of one scene
 
 # %% ../nbs/15_footage.ipynb #e3860f4b
 def pictures(clip, frames):  # a `Clip`, frame numbers of it
-    "Those frames, uint8 (h, w, 3), in one pass over the clip."
-    found, wanted = {}, set(frames)
-    for i, frame in enumerate(clip.frames()):
-        if i in wanted: found[i] = frame
-        if len(found) == len(wanted): break
-    return [found[i] for i in frames]
+    "Yield those frames, uint8 (h, w, 3), in the order of the clip, which is read once."
+    wanted = set(frames)
+    for i, frame in enumerate(islice(clip.frames(), max(wanted, default=-1) + 1)):
+        if i in wanted: yield frame
 
 def _filmstrip(ax, survey, count):
     "`count` thumbnails, evenly spread over the clip."
@@ -484,18 +516,22 @@ def _fitted(picture, height, width):
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     return cv2.resize(picture, (w, h), interpolation=how)
 
+def _smaller(picture, side):  # pixels that the longer side may have
+    return picture if max(picture.shape) <= side else _fitted(picture, side, side)
+
 def _wrapped(text, letters):
     "The text with lines of so many letters at most; its own line breaks are kept."
     wrapper = textwrap.TextWrapper(letters)
     return "\n".join(wrapper.fill(line) for line in text.splitlines())
 
 # %% ../nbs/15_footage.ipynb #112788ab
-def contact_sheet(pictures,    # uint8 (h, w, 3), of any size
+def contact_sheet(pictures,    # iterable of uint8 (h, w, 3), of any size
                   titles,      # one text a picture
                   cols=6,      # pictures a row
                   width=240):  # of a thumbnail, pixels
     """Equal thumbnails with their captions below: uint8 (H, W, 3).
     Pictures keep their aspect; the room around them is grey."""
+    pictures = [_smaller(p, 2 * width) for p in pictures]  # not all of them in full size at once
     font = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSansMono.ttf"
     font = ImageFont.truetype(font, FONT)
     letters = int((width - 8) / font.getlength("x"))

@@ -109,11 +109,21 @@ def fitting(what,   # 'labels' or 'masks', for the message
                        "they must be as many")
     return clip
 
+# %% ../nbs/14_layouts.ipynb #f3303967
+def of_clips(what, named, clips, where):  # named: {clip's name: anything}
+    "The part whose clips are there. Of half a download a warning says how many are missing."
+    missing = [name for name in named if name not in {c.name for c in clips}]
+    if 0 < len(missing) < len(named):
+        warnings.warn(f"{where}: {len(missing)} of {len(named)} clips with {what} are missing "
+                      f"({missing[0]} is the first); going on with those that are there")
+        return {name: value for name, value in named.items() if name not in missing}
+    return named
+
 def check_labels(labels, # {clip's name: 0/1 a frame}
                  clips, where):
     "The same as arrays (n,) of int, once each of them fits its clip."
     checked = {}
-    for name, values in labels.items():
+    for name, values in of_clips("labels", labels, clips, where).items():
         try: array = np.asarray(values, float).ravel()
         except (TypeError, ValueError): array = np.array([np.nan])
         if not np.isin(array, (0, 1)).all():
@@ -216,8 +226,9 @@ def npy_labels(path, clips):
     names = "test_frame_mask|frame_labels|labels"
     folder = find(path, "testing", names) or find(path, names)
     labels = {}
-    for file in listing(folder, {".npy"}) if folder and folder.is_dir() else []:
-        labels |= check_labels({file.stem: read_npy(file)}, clips, file)
+    files = listing(folder, {".npy"}) if folder and folder.is_dir() else []
+    for name, file in of_clips("labels", {f.stem: f for f in files}, clips, folder).items():
+        labels |= check_labels({name: read_npy(file)}, clips, file)
     if labels: return labels
     for file in _files(".npy", find(path, "testing"), path):
         if file.stem.lower().startswith(("frame_labels", "labels", "gt", path.name.lower())):
@@ -225,8 +236,17 @@ def npy_labels(path, clips):
     return {}
 
 # %% ../nbs/14_layouts.ipynb #85d52cfb
+def number(name):  # a file's or clip's name without its ending
+    "The last number in a name: 1 for frame001, Test001 and 1_label; -1 if it has none."
+    return int((re.findall(r"\d+", name) or [-1])[-1])
+
 def _pairs(clips, found, where):
-    "(clip, what was found for it) in order; a `DDLError` where these are not as many."
+    "(clip, what was found for it) in order; of half a download by the numbers in the clips' names."
+    known = {number(c.name): c.name for c in clips}
+    if len(known) == len(clips) < len(found) and known.keys() <= set(range(1, len(found) + 1)):
+        named = {known.get(k, f"number {k}"): cell for k, cell in enumerate(found, 1)}
+        named = of_clips("labels", named, clips, where)
+        return [(c, named[c.name]) for c in clips]
     if len(found) != len(clips):
         raise DDLError(f"{where}: labels for {len(found)} clips, "
                        f"but there are {len(clips)} test clips")
@@ -276,9 +296,8 @@ def masks_from(folder,  # with a folder of pictures, or an .npy (n, H, W), for e
                clips):
     "{clip's name: `Clip` of its masks}, each as long as its clip."
     if not folder: return {}
-    masks = {}
-    for file in folders(folder) + listing(folder, {".npy"}):
-        name = _name(file)
+    masks, files = {}, {_name(f): f for f in folders(folder) + listing(folder, {".npy"})}
+    for name, file in of_clips("masks", files, clips, folder).items():
         masks[name] = _mask_clip(file, name)
         fitting("masks", name, len(masks[name]), clips, file)
     return masks
@@ -300,10 +319,6 @@ def read_frames(path):  # a folder
     return [Scene(path.name, train, test, labels or mask_labels(masks), masks)]
 
 # %% ../nbs/14_layouts.ipynb #8bd3d51e
-def number(name):  # a file's or clip's name without its ending
-    "The last number in a name: 1 for frame001, Test001 and 1_label; -1 if it has none."
-    return int((re.findall(r"\d+", name) or [-1])[-1])
-
 def script_labels(file, clips):  # UCSDpedN.m, the test clips in order
     """Labels from the lines `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`,
     counted from 1, both ends anomalous."""
@@ -330,10 +345,9 @@ def numbered_masks(folder, clip):  # Test001_gt, and the clip Test001
 
 def _folders_of_masks(folder, clips):  # Test, its clips
     "{clip's name: `Clip` of its masks} from TestNNN_gt."
-    masks = {}
-    for inner in sorted(folder.iterdir()):
-        if not re.fullmatch(r"test\d+_gt", inner.name.lower()): continue
-        name = inner.name[:-3]
+    masks, inner = {}, {f.name[:-3]: f for f in sorted(folder.iterdir())
+                        if re.fullmatch(r"test\d+_gt", f.name.lower())}
+    for name, inner in of_clips("masks", inner, clips, folder).items():
         masks[name] = numbered_masks(inner, fitting("masks", name, None, clips, inner))
     return masks
 
@@ -369,9 +383,9 @@ def read_avenue(path):  # a folder
     if not train: return None
     names = {number(c.name): c.name for c in test}
     truth = _avenue_truth(path)
-    masks = {}
-    for file in listing(truth, {".mat"}) if truth else []:
-        name = names.get(number(file.stem), file.stem)
+    masks, files = {}, listing(truth, {".mat"}) if truth else []
+    files = {names.get(number(f.stem), f.stem): f for f in files}
+    for name, file in of_clips("masks", files, test, truth).items():
         fitting("masks", name, None, test, file)
         masks[name] = partial(_cell_masks, file, name)
     masks = Lazy(masks, keep=False)
