@@ -27,7 +27,8 @@ def test_a_clip_in_which_nothing_moves(regime, tmp_path):
     call("score", tmp_path/"m", folder, "--out", tmp_path/"s").works()
 
 @pytest.mark.parametrize("name", ["cam_$1_$2", "$", "NA", "null", "007", "1e5", "a_{b}^c",
-                                  "x" * 230, "-50%03d", "tab\tline\nend", "日本\u0301 مرحبا", "<b>&#?=1;|'\""])
+                                  "x" * 230, "-50%03d",
+                                  "tab\tline\nend", "日本\u0301 مرحبا", "<b>&#?=1;|'\""])
 def test_names_are_text(name, trained, tmp_path):
     "In the report and in every figure, beside another clip."
     write_movie(tmp_path/"yard"/f"{name}.mp4", footage(11, anomaly=True)[0])
