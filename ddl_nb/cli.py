@@ -36,7 +36,7 @@ from .footage import describe_footage
 from .layouts import find_source, normal_clips, open_source, pick_scenes, training_stretches
 from .metrics import report_table
 from .page import write_page
-from .results import Results, annotated, fit_and_show, score_scenes
+from .results import Results, annotated, check_place, fit_and_show, score_scenes
 from .running import (DDLError, find_data, provenance, save_figure, show_warning,
                             side_by_side, versions, write_json)
 from .scoring import write_video
@@ -120,6 +120,7 @@ def fit(source: Source, out: Out, *,
     stretches = training_stretches(leave_out, scenes)
     runs = []
     for s in scenes:
+        check_place(out, s.train + s.test)
         names = {clip.name for clip in s.train}
         own = replace(chosen, leave_out=[row for row in stretches if row[0] in names])
         runs.append((s, own, out/s.name if len(found.scenes) > 1 else out, resume))

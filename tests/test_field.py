@@ -89,3 +89,10 @@ def test_a_name_that_is_not_utf8_is_one_line(tmp_path):
     write_movie(tmp_path/"yard"/"a.mp4", footage(1)[0][:3])
     (tmp_path/"yard"/"a.mp4").rename(os.fsdecode(os.fsencode(tmp_path/"yard") + b"/caf\xe9.mp4"))
     run("info", tmp_path/"yard").fails(1, r"caf\xe9.mp4", "not UTF-8; rename it")
+
+def test_results_do_not_go_among_the_footage(trained, tmp_path):
+    folder = two_videos(tmp_path/"yard", footage(1)[0], footage(2)[0])
+    for out in (folder, tmp_path):
+        call("fit", folder, "--out", out, *TINY).fails(1, "holds the footage itself (a.mp4)")
+        call("score", trained, folder, "--out", out).fails(1, "holds the footage itself (a.mp4)")
+    assert sorted(f.name for f in folder.iterdir()) == ["a.mp4", "b.mp4"]

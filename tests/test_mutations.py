@@ -84,6 +84,12 @@ MUTANTS = {
         ],
     },
     "pseudo": {
+        ("FasterInBox.__call__", "back from frame 5"): [
+            ("torch.minimum(at, there_and_back - at)", "at.clamp(max=n - 1)"),
+        ],
+        ("FasterInBox.noise", "{2, 3, 4, 5}"): [
+            ("(2, 6,", "(1, 6,"),
+        ],
         ("pseudo_anomaly", "quarter = torch.tensor"): [
             ("(1 - weight) * frames + weight * noise", "weight * frames + (1 - weight) * noise"),
             ("+ weight * noise", "- weight * noise"),
@@ -114,7 +120,14 @@ MUTANTS = {
         ("Decoder.forward", "def unet_loop"): [
             ("[self.conv_1(x), skip_3]", "[skip_3, self.conv_1(x)]"),
             ("[self.conv_3(x), skip_1]", "[skip_1, self.conv_3(x)]"),
-            ("torch.sigmoid(self.conv_4(x))", "torch.tanh(self.conv_4(x))"),
+            ("torch.sigmoid(self.conv_4(x).float())", "torch.tanh(self.conv_4(x).float())"),
+        ],
+        ("WithoutMiddle.forward", "test_eq(differs(changed, video)"): [
+            ("seen.shape[2] // 2", "0"),
+        ],
+        ("Interpolator.forward", "before it has learnt"): [
+            ("first + 2:first + 2 + m", "first + 1:first + 1 + m"),
+            ("2 * super().forward(x) - 1", "2 * super().forward(x)"),
         ],
         ("pad_to_16", "any size, padded and cropped"): [
             ('mode="replicate"', 'mode="reflect"'),
@@ -266,11 +279,11 @@ MUTANTS = {
             ("self.scale.q99", "self.scale.q95"),
         ],
         ("Detector.measure", "test_close(detector.threshold"): [
-            ("smooth(_frame_scores(noted(self.maps(clip)))[0])",
-             "_frame_scores(noted(self.maps(clip)))[0]"),
+            ("smooth(_frame_scores(noted(self.maps(clip)), self.patch)[0])",
+             "_frame_scores(noted(self.maps(clip)), self.patch)[0]"),
         ],
         ("_frame_scores", "test_eq(kept.boxes.tolist()"): [
-            ("largest_patches(some)", "largest_patches(some[::-1])"),
+            ("largest_patches(some, patch)", "largest_patches(some[::-1], patch)"),
         ],
         ("_load_trained", 'refused("nan", "not finite")'): [
             ("w.isfinite().all()", "w.ndim >= 0"),
@@ -346,6 +359,10 @@ MUTANTS = {
         ],
     },
     "training": {
+        ("person_size", "15x20 pixels of 100x300"): [
+            (".median()", ".mean() * 2"),
+            ("size[1] / c.width", "size[0] / c.height"),
+        ],
         ("rate_step", "test_eq(shown(at_rate(twenty, 5)), n[::5])"): [
             ("max(1, round(have / wanted))", "max(1, int(have // wanted) + 1)"),
         ],
