@@ -14,8 +14,8 @@ from functools import cached_property
 from itertools import islice, pairwise, repeat
 from pathlib import Path
 
-from .running import (DDLError, checked_depth, from_pillow, orientation, read_image,
-                            to_channels)
+from .running import (DDLError, checked_depth, from_pillow, opencv_name, orientation,
+                            read_image, to_channels)
 
 import cv2
 import numpy as np
@@ -53,6 +53,7 @@ def kind_of(path):  # a `Path`, of a file
     "'picture' or 'video', by its ending, else by its content; None for what is neither."
     ending = path.suffix.lower()
     if path.name.startswith(".") or ending in NO_FOOTAGE: return None
+    opencv_name(path)
     if ending in IMAGES: return "picture"
     if ending in VIDEOS: return "video"
     if cv2.haveImageReader(str(path)): return "picture"
@@ -243,7 +244,7 @@ def source_of(source, name):  # what a `Clip` is made of, and its name
         if source.dtype == np.uint8 and source.ndim in (3, 4) and source.size: return Pixels(source)
         raise DDLError(f"clip {name}: an array of frames is uint8 (n, H, W) or (n, H, W, C) "
                        f"and not empty, not {source.dtype} {source.shape}")
-    path = Path(source)
+    path = Path(opencv_name(source))
     if not path.exists(): raise DDLError(f"{path}: no such file or folder")
     if not path.is_dir():
         kind = kind_of(path)

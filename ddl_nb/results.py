@@ -412,9 +412,11 @@ def score_scenes(model,         # a `Detector`, a file or a folder
     results = Results(out, [scene.name for scene in scenes])
     for scene in scenes:
         detector, clips = scene_detector(model, scenes, scene), scene.test or scene.train
-        for message in {aspect_message(detector, clip.size) for clip in clips} - {None}:
-            warnings.warn(f"{scene.name}: {message}")
+        told = {None}                                    # of the scene's sizes
         for clip in clips:
+            if (message := aspect_message(detector, clip.size)) not in told:
+                warnings.warn(f"{scene.name}: {message}")
+            told.add(message)
             kept, whole = results.file("maps", scene.name, f"{clip.name}.npy"), bool(scene.labels)
             record = detector.score(clip, kept if maps or video and whole else None)
             events = results.add(scene.name, clip, record, detector)

@@ -1,9 +1,12 @@
 """Footage as it really comes: each case was seen to crash, to lose frames or to go wrong silently
 with what people record."""
+import html, os
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from conftest import TINY, background, call, footage, write_images, write_movie
+from conftest import TINY, background, call, footage, run, write_images, write_movie
 from ddl_nb.data import Clip
 from ddl_nb.running import cache_dir
 
@@ -23,15 +26,18 @@ def test_a_clip_in_which_nothing_moves(regime, tmp_path):
     call("fit", folder, "--out", tmp_path/"m", "--regime", regime, *TINY).works()
     call("score", tmp_path/"m", folder, "--out", tmp_path/"s").works()
 
-@pytest.mark.parametrize("name", ["cam_$1_$2", "$", "NA", "null", "007", "1e5", "a_{b}^c"])
+@pytest.mark.parametrize("name", ["cam_$1_$2", "$", "NA", "null", "007", "1e5", "a_{b}^c",
+                                  "x" * 230, "-50%03d",
+                                  "tab\tline\nend", "日本\u0301 مرحبا", "<b>&#?=1;|'\""])
 def test_names_are_text(name, trained, tmp_path):
     "In the report and in every figure, beside another clip."
     write_movie(tmp_path/"yard"/f"{name}.mp4", footage(11, anomaly=True)[0])
     write_movie(tmp_path/"yard"/"other.mp4", footage(1)[0])
     call("score", trained, tmp_path/"yard", "--out", tmp_path/"s").works()
     call("report", tmp_path/"s").works()
-    assert f"\nyard,{name}," in (tmp_path/"s"/"scores.csv").read_text()
-    assert name in (tmp_path/"s"/"report.html").read_text()
+    scores = pd.read_csv(tmp_path/"s"/"scores.csv", dtype=str, keep_default_na=False)
+    assert set(scores["clip"]) == {name, "other"}
+    assert name in html.unescape((tmp_path/"s"/"report.html").read_text())
     assert (tmp_path/"s"/"timeline.png").exists()
     call("info", tmp_path/"yard").works()
 
@@ -77,3 +83,9 @@ def test_the_content_decides_not_the_name(trained, tmp_path):
     cut.write_bytes(cut.read_bytes()[:-200])
     failed = call("score", trained, tmp_path/"yard", "--out", tmp_path/"cut")
     failed.fails(1, cut.name, "cut off")
+
+def test_a_name_that_is_not_utf8_is_one_line(tmp_path):
+    "OpenCV takes the process down with it: so it runs in one of its own."
+    write_movie(tmp_path/"yard"/"a.mp4", footage(1)[0][:3])
+    (tmp_path/"yard"/"a.mp4").rename(os.fsdecode(os.fsencode(tmp_path/"yard") + b"/caf\xe9.mp4"))
+    run("info", tmp_path/"yard").fails(1, r"caf\xe9.mp4", "not UTF-8; rename it")
