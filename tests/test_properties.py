@@ -3,28 +3,27 @@
 hypothesis draws clips, names and damage. The draws are the same in every run; other and more of
 them come with `HYPOTHESIS_PROFILE=long pytest tests/test_properties.py`, which takes many minutes
 (and takes `--hypothesis-seed=N`)."""
-import contextlib, os, shutil, tempfile, unicodedata, warnings
+import contextlib, json, os, shutil, tempfile, unicodedata, warnings
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
+from conftest import write_images
 from ddl_nb.ablations import read_grid
 from ddl_nb.alarms import read_maps
 from ddl_nb.data import Clip, Scene, load_masks
 from ddl_nb.detector import Detector
-from ddl_nb.layouts import csv_labels, open_source, read_npy, read_stretches
-from ddl_nb.results import Results
-from ddl_nb.running import DDLError, cached, read_image
+from ddl_nb.layouts import open_source, read_stretches
+from ddl_nb.page import watched_page
+from ddl_nb.results import Results, score_scenes
+from ddl_nb.running import DDLError, cached
 from ddl_nb.training import Settings, Trainer, read_ignore, read_objects
 
 slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -50,15 +49,11 @@ def damaged(data, damage):
     return run
 
 @contextlib.contextmanager
-def a_damaged(file, damage):
-    "A copy of this file, or folder in which one file is damaged, for so long."
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, file.name)
-        if file.is_dir():
-            shutil.copytree(file, copy)
-            files = sorted(copy.iterdir())
-            hurt = files[len(files) // 2]
-        else: hurt = Path(shutil.copy(file, copy))
+def a_damaged(file, folder, damage):
+    "For so long, the file in a copy of the folder; of a folder of pictures, one is damaged."
+    with tempfile.TemporaryDirectory() as place:
+        copy = shutil.copytree(folder, Path(place, "copy"))/file.relative_to(folder)
+        hurt = sorted(copy.iterdir())[1] if copy.is_dir() else copy
         hurt.write_bytes(damaged(hurt.read_bytes(), damage))
         yield copy
 
@@ -147,7 +142,7 @@ def test_a_clip_is_read_as_it_was_written(form, n, h, w, fps):
 
 @given(damage=damages)
 def test_a_damaged_clip(whole, damage):
-    with a_damaged(whole, damage) as copy:
+    with a_damaged(whole, whole.parent, damage) as copy:
         read = result_of(frames_of, copy)
         if read is None: return
         assert {(f.shape, f.dtype) for f in read} == {(read[0].shape, np.dtype(np.uint8))}
@@ -191,3 +186,109 @@ def test_a_name(name, two):
         if name.startswith("."): return
         scene, = open_source(folder).scenes
         assert {clip.name: len(clip) for clip in scene.train} == own
+
+
+# Everything else that is read -----------------------------------------------------------
+
+def score_by(file):
+    detector = Detector.load(file)
+    assert len(detector.score(CLIP).frames) == N and detector.threshold < np.inf
+
+def resume(file):
+    Trainer(Scene("a", [CLIP]), Settings(**SETTINGS), file.parent, resume=True)
+
+def read_results(file):
+    results = Results.read(file.parent)
+    for scene in results.scenes:
+        for raw, smoothed in results.clips(scene).values(): assert raw.shape == smoothed.shape
+    for event in results.events.itertuples(): assert isinstance(event.clip, str)
+
+def read_truth(file):
+    "Labels and masks of the dataset in which the file lies."
+    root = next(folder for folder in file.parents if (folder/"root").exists())
+    for scene in open_source(root).scenes:
+        scene.check()
+        for clip in scene.test:
+            assert set(np.unique(scene.labels[clip.name])) <= {0, 1}
+            for masks in filter(None, [scene.masks.get(clip.name)]):
+                assert len(load_masks(masks, (16, 24))) == len(clip)
+
+def objects_in(file):
+    for row in read_objects(file, [CLIP]).itertuples():
+        assert row.clip == "a" and 0 <= row.frame < N and 0 <= row.x1 < row.x2 <= W
+
+def stretches_in(file):
+    for clip, first, last in read_stretches(file):
+        assert isinstance(clip, str) and int(first) == first and int(last) == last
+
+def ignored_in(file): assert read_ignore(str(file), [CLIP], (16, 24)).shape == (16, 24)
+
+def grid_in(file):
+    source, runs = read_grid(file)
+    assert isinstance(source, str) and all(isinstance(s, Settings) for s in runs.values())
+
+def maps_in(file): assert read_maps(file).ndim == 3
+
+def page_of(file): assert watched_page(file.parent).figures
+
+CLIP = Clip(numbered(N), "a")
+SETTINGS = dict(regime="recon", height=H, latent=8, epochs=.1, batch=2, average=0.)
+RANGES = "clip,first,last\na,2,5\na,7,7\n"
+READERS = {
+    "model/model.safetensors": score_by, "model/checkpoint.pt": resume,
+    "scores/score.json": read_results, "scores/scores.csv": read_results,
+    "scores/events.csv": read_results, "scores/maps/a.npy": maps_in,
+    "ranges/labels.csv": read_truth, "cells/testing/gt.mat": read_truth,
+    "arrays/testing/frame_labels/a.npy": read_truth,
+    "arrays/testing/test_pixel_mask/a.npy": read_truth,
+    "lists/testing/frame_labels.json": read_truth, "ucsd/Test/y.m": read_truth,
+    "avenue/testing_label_mask/1_label.mat": read_truth,
+    "tables/objects.csv": objects_in, "tables/strangest.csv": stretches_in,
+    "tables/ignore.png": ignored_in, "tables/grid.toml": grid_in, "tables/events.jsonl": page_of}
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    "A folder in which all of them are."
+    folder = tmp_path_factory.mktemp("all")
+    for file in READERS: (folder/file).parent.mkdir(parents=True, exist_ok=True)
+    detector = Detector.fit(Scene("a", [CLIP]), Settings(**SETTINGS), folder/"model", progress=False)
+    detector.scale.q99 = 0.                             # everything is an event
+    score_scenes(detector, [Scene("a", [], [CLIP])], folder/"scores", maps=True, say=str)
+    clips = [f"{name}/testing/frames/a" for name in ("cells", "arrays", "lists")]
+    for clip in [*clips, "ranges/a", "ucsd/Test/Test001"]:
+        write_images(folder/clip, numbered(N), ".png")
+    for name in ("cells", "arrays", "lists", "ranges", "ucsd", "avenue"): (folder/name/"root").touch()
+    for part in ("training", "testing"):
+        (folder/"avenue"/f"{part}_videos").mkdir()
+        write_video(folder/"avenue"/f"{part}_videos"/"01.avi", numbered(N))
+    labels, masks = np.zeros(N, int), np.zeros((N, H, W), np.uint8)
+    labels[2:6], masks[2:6, 8:20, 8:20] = 1, 1
+    cells = lambda values: np.array([*values, None], object)[:-1]
+    savemat(folder/"cells"/"testing"/"gt.mat", dict(gt=cells([np.array([[3, 8], [6, 8]])])))
+    savemat(folder/"avenue"/"testing_label_mask"/"1_label.mat", dict(volLabel=cells(masks)))
+    np.save(folder/"arrays"/"testing"/"frame_labels"/"a.npy", labels)
+    np.save(folder/"arrays"/"testing"/"test_pixel_mask"/"a.npy", masks > 0)
+    texts = {
+        "lists/testing/frame_labels.json": json.dumps({"a": labels.tolist()}),
+        "ucsd/Test/y.m": "TestVideoFile{end+1}.gt_frame = [3:6, 8];\n",
+        "ranges/labels.csv": RANGES, "tables/strangest.csv": RANGES,
+        "tables/objects.csv": "clip,frame,x1,y1,x2,y2\na,2,1,2,9,20.5\na,3,1,2,10,20\n",
+        "tables/grid.toml": 'source = "plaza"\nseeds = [0, 1]\n[settings]\nlatent = 8\n'
+                            '[grid]\nregime = ["recon", "ddl"]\nfps = [2.5, 5]\n',
+        "tables/events.jsonl": 2 * (json.dumps(EVENT) + "\n")}
+    for file, text in texts.items(): (folder/file).write_text(text)
+    cv2.imwrite(str(folder/"tables"/"ignore.png"), 255 * masks[3])
+    return folder
+
+EVENT = dict(source="cam", start="2026-05-01T12:00:00+00:00", end="2026-05-01T12:00:03+00:00",
+             peak="2026-05-01T12:00:01+00:00", seconds=3., score=.5, threshold=.1,
+             frames=[3, 9, 5], snapshot=None, clip=None, cut=False)
+
+@pytest.mark.parametrize("file", READERS)
+def test_what_is_whole_is_read(file, everything): READERS[file](everything/file)
+
+@pytest.mark.parametrize("file", READERS)
+@given(damage=damages)
+def test_a_damaged_file(file, everything, damage):
+    with a_damaged(everything/file, everything/Path(file).parts[0], damage) as copy:
+        result_of(READERS[file], copy)
