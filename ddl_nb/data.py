@@ -131,7 +131,7 @@ class Stack(Frames):
         try:
             with Image.open(self.path) as pages: yield pages
         except DDLError: raise
-        except (OSError, SyntaxError, TypeError, ValueError, EOFError) as e:
+        except Exception as e:               # whatever a damaged file makes Pillow raise
             raise DDLError(f"{self.path}: not readable as pictures ({e}); copy it again") from e
 
     def __len__(self):
