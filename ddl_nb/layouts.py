@@ -179,10 +179,11 @@ def read_npy(file, mode=None):  # a .npy file, NumPy's mmap_mode
     return read_array(file, "not a plain numeric .npy array (one that needs pickle is refused: "
                       "unpickling can run code); save one array of numbers a clip", mode)
 
+
+# %% ../nbs/14_layouts.ipynb #7c506459
 @cache
 def check_mat(file, key):
-    """A `DDLError` where the file is damaged in a way that ends the process: SciPy does not look
-    where such bytes lead it. So another process reads it first."""
+    "A `DDLError` where reading the variable ends the process."
     code = f"from scipy.io import loadmat; loadmat({str(file)!r}, variable_names=[{key!r}])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True).returncode
     if ended not in (0, 1): raise DDLError(f"{file}: a damaged MATLAB file; copy it again")

@@ -127,7 +127,8 @@ def orientation(data):  # a picture file's bytes
 def decoded(data):  # a file's bytes
     "The picture, turned as its file says, red first and without transparency; or None."
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try: image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error: return None                       # it says that it has a billion pixels
     if image is not None:
         return image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
     try: return from_pillow(Image.open(io.BytesIO(data), formats=["TIFF"]))

@@ -260,13 +260,15 @@ def everything(tmp_path_factory):
     "A folder in which all of them are."
     folder = tmp_path_factory.mktemp("all")
     for file in READERS: (folder/file).parent.mkdir(parents=True, exist_ok=True)
-    detector = Detector.fit(Scene("a", [CLIP]), Settings(**SETTINGS), folder/"model", progress=False)
+    scene, model = Scene("a", [CLIP]), folder/"model"
+    detector = Detector.fit(scene, Settings(**SETTINGS), model, progress=False)
     detector.scale.q99 = 0.                             # everything is an event
     score_scenes(detector, [Scene("a", [], [CLIP])], folder/"scores", maps=True, say=str)
     clips = [f"{name}/testing/frames/a" for name in ("cells", "arrays", "lists")]
     for clip in [*clips, "ranges/a", "ucsd/Test/Test001"]:
         write_images(folder/clip, numbered(N), ".png")
-    for name in ("cells", "arrays", "lists", "ranges", "ucsd", "avenue"): (folder/name/"root").touch()
+    for name in ("cells", "arrays", "lists", "ranges", "ucsd", "avenue"):
+        (folder/name/"root").touch()
     for part in ("training", "testing"):
         (folder/"avenue"/f"{part}_videos").mkdir()
         write_video(folder/"avenue"/f"{part}_videos"/"01.avi", numbered(N))
