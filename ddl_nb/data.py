@@ -170,7 +170,7 @@ def frame_numbers(announced, fps, times):
     """(n,) int: as which of the video's frames those come that decode. 0, 1, ... where none is
     lost, or the times do not tell, as in a file whose rate changes."""
     plain = np.arange(len(times))
-    if not fps > 0 or len(times) >= announced: return plain
+    if not RATES[0] <= fps <= RATES[1] or len(times) >= announced: return plain
     told = np.maximum.accumulate(np.round(np.array(times) * fps).astype(int))
     return told if len(times) <= told[-1] + 1 <= announced else plain
 

@@ -31,6 +31,7 @@ from PIL import Image, ImageOps
 class DDLError(ValueError):
     """Something in the input is wrong; the message is one line that names the file or clip and
     the remedy."""
+    def __str__(self): return r"\n".join(super().__str__().splitlines())   # some file's name has two
 
 def one_of(name,     # what is chosen
            value,    # the choice
@@ -234,7 +235,7 @@ def read_array(path,       # a .npy file
     raise DDLError(f"{path}: {wrong}")
 
 # %% ../nbs/25_running.ipynb #43ee7487
-READING = 2   # counts the ways in which files were turned into frames: older caches are not ours
+READING = 3   # counts the ways in which files were turned into frames: older caches are not ours
 
 def _digest(*parts): return hashlib.sha1(repr(parts).encode()).hexdigest()[:16]
 
