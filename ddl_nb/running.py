@@ -31,7 +31,8 @@ from PIL import Image, ImageOps
 class DDLError(ValueError):
     """Something in the input is wrong; the message is one line that names the file or clip and
     the remedy."""
-    def __str__(self): return r"\n".join(super().__str__().splitlines())   # some file's name has two
+    # one line, though a file's name may have two
+    def __str__(self): return r"\n".join(super().__str__().splitlines())
 
 def one_of(name,     # what is chosen
            value,    # the choice
