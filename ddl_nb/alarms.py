@@ -20,7 +20,7 @@ from .footage import runs
 from .layouts import csv_labels
 from .metrics import baseline_scores, report
 from .results import GAP_SECONDS, find_events, gap_frames
-from .running import DDLError, time_text
+from .running import DDLError, read_array, time_text
 from .tracks import background
 
 # %% ../nbs/17_alarms.ipynb #8b91d25f
@@ -237,10 +237,8 @@ def own_labels(source, file):  # a `Source` with one scene; a CSV with columns c
 
 def read_maps(path):  # a .npy file that `ddl score --maps` wrote
     "A clip's score maps (n, h, w), memory-mapped. Anything else is a `DDLError`."
-    try: return np.load(path, mmap_mode="c")
-    except (OSError, EOFError, ValueError) as e:
-        raise DDLError(f"{path}: not whole score maps; "
-                       "score again with --maps, or delete the file") from e
+    wrong = "not whole score maps; score again with --maps, or delete the file"
+    return read_array(path, wrong, "c")
 
 def _scored_as(results, scene, scenes):
     "The name under which the results hold a scene: its own, or the only one there is."

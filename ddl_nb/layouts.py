@@ -7,11 +7,11 @@ __all__ = ['LAYOUTS', 'read_stretches', 'csv_labels', 'Source', 'find_source', '
            'normal_clips', 'training_stretches']
 
 # %% ../nbs/14_layouts.ipynb #252d3b72
-import json, os, re, warnings
+import json, os, re, subprocess, sys, warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 
 from .data import (NO_FOOTAGE, Clip, Scene, contents, holds_many, kind_of, listing,
                          natural_key)
-from .running import DDLError, find_data
+from .running import DDLError, find_data, read_array
 
 # %% ../nbs/14_layouts.ipynb #29b7b63e
 def find(path,    # the folder to start from, or None
@@ -174,16 +174,24 @@ def mask_labels(masks,      # {clip's name: `Clip` of masks}
     return Lazy(makers)
 
 # %% ../nbs/14_layouts.ipynb #4fb2fca8
-def read_npy(file, **kwargs):  # a .npy file; kwargs are np.load's
+def read_npy(file, mode=None):  # a .npy file, NumPy's mmap_mode
     "A plain numeric array; anything that would need pickle is a `DDLError`."
-    try: return np.load(file, allow_pickle=False, **kwargs)
-    except (ValueError, EOFError):
-        raise DDLError(f"{file}: not a plain numeric .npy array (one that needs pickle is refused: "
-                       "unpickling can run code); save one array of numbers a clip") from None
+    return read_array(file, "not a plain numeric .npy array (one that needs pickle is refused: "
+                      "unpickling can run code); save one array of numbers a clip", mode)
+
+
+# %% ../nbs/14_layouts.ipynb #7c506459
+@cache
+def check_mat(file, key):
+    "A `DDLError` where reading the variable ends the process."
+    code = f"from scipy.io import loadmat; loadmat({str(file)!r}, variable_names=[{key!r}])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True).returncode
+    if ended not in (0, 1): raise DDLError(f"{file}: a damaged MATLAB file; copy it again")
 
 def read_mat(file, key):  # a MATLAB file, and the variable wanted
     "The cells of a cell array as a list of arrays. Needs MATLAB's v5 to v7 format."
     from scipy.io import loadmat        # here, for few datasets have such files
+    check_mat(file, key)
     try: content = loadmat(file, variable_names=[key])
     except NotImplementedError:
         raise DDLError(f"{file}: saved in MATLAB's v7.3 format, which is not read here; "
@@ -289,7 +297,7 @@ def mat_labels(path, clips):
 # %% ../nbs/14_layouts.ipynb #7f47d709
 def _mask_clip(file, name):
     if file.is_dir(): return Clip(file, name)
-    array = read_npy(file, mmap_mode="r")         # stays on disk until a mask is looked at
+    array = read_npy(file, "r")         # stays on disk until a mask is looked at
     return Clip(array.view(np.uint8) if array.dtype == bool else array, name)
 
 def masks_from(folder,  # with a folder of pictures, or an .npy (n, H, W), for each clip; or None

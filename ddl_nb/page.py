@@ -234,6 +234,18 @@ def hourly(times):  # datetimes of the events, at least one
             f"{last:%Y-%m-%d %H:%M}, at most {most} in an hour")
 
 # %% ../nbs/21_page.ipynb #57b1efcb
+EVENT = dict(source=str, start=str, seconds=(int, float), score=(int, float),
+             threshold=(int, float), snapshot=(str, type(None)))       # what the page needs of one
+
+def _event(line):
+    "A line of the journal as a dict; a ValueError where it is not one event."
+    event = json.loads(line)
+    if not isinstance(event, dict): raise ValueError("no event")
+    wrong = [name for name, kind in EVENT.items() if not isinstance(event.get(name), kind)]
+    if wrong: raise ValueError(f"no {wrong[0]}")
+    datetime.fromisoformat(event["start"])
+    return event
+
 def read_journal(path):
     """The events of an events.jsonl as a table.
 
@@ -243,7 +255,7 @@ def read_journal(path):
     refuse_older(path, content)
     lines, events = content.splitlines(), []
     for i, line in enumerate(lines, 1):
-        try: events.append(json.loads(line))
+        try: events.append(_event(line))
         except ValueError as e:
             if i == len(lines): break
             raise DDLError(f"{path}: line {i} is not one event; mend or remove it") from e

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ONLY', 'PNG', 'JPEG', 'SCAN', 'END', 'READING', 'DDLError', 'one_of', 'opencv_name', 'whole_file', 'write_file',
            'write_json', 'to_channels', 'cut_off', 'read_image', 'show_frames', 'write_picture', 'save_figure', 'clock',
-           'time_text', 'inside', 'find_data', 'cache_dir', 'cached', 'keep_arrays', 'Interrupt', 'versions',
-           'provenance', 'show_warning', 'side_by_side', 'keep_freed_memory']
+           'time_text', 'inside', 'find_data', 'cache_dir', 'read_array', 'cached', 'keep_arrays', 'Interrupt',
+           'versions', 'provenance', 'show_warning', 'side_by_side', 'keep_freed_memory']
 
 # %% ../nbs/25_running.ipynb #run00003
 import copy, ctypes, functools, hashlib, io, json, os, platform, shlex, signal, sys
@@ -31,6 +31,8 @@ from PIL import Image, ImageOps
 class DDLError(ValueError):
     """Something in the input is wrong; the message is one line that names the file or clip and
     the remedy."""
+    # one line, though a file's name may have two
+    def __str__(self): return r"\n".join(super().__str__().splitlines())
 
 def one_of(name,     # what is chosen
            value,    # the choice
@@ -122,16 +124,17 @@ def from_pillow(picture):  # as it was opened, or at one of its pages
 def orientation(data):  # a picture file's bytes
     "1 where it is shown as it is stored, 2 to 8 where it is to be mirrored or turned."
     try: return Image.open(io.BytesIO(data)).getexif().get(0x0112, 1)
-    except (OSError, SyntaxError, ValueError): return 1
+    except Exception: return 1                          # whatever a damaged file makes Pillow raise
 
 def decoded(data):  # a file's bytes
     "The picture, turned as its file says, red first and without transparency; or None."
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try: image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error: return None                       # it says that it has a billion pixels
     if image is not None:
         return image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
     try: return from_pillow(Image.open(io.BytesIO(data), formats=["TIFF"]))
-    except (OSError, SyntaxError, ValueError): return None
+    except Exception: return None
 def checked_depth(image, path):
     "The picture, if its numbers are of a kind that has one meaning."
     if image.dtype in (np.uint8, np.uint16): return image
@@ -221,7 +224,19 @@ def cache_dir():
     return Path(os.environ.get("DDL_CACHE") or platformdirs.user_cache_dir("ddl_nb"))
 
 # %% ../nbs/25_running.ipynb #21367301
-READING = 2   # counts the ways in which files were turned into frames: older caches are not ours
+def read_array(path,       # a .npy file
+               wrong,      # what to say of another
+               mode=None): # NumPy's mmap_mode
+    "Its array of numbers. What is none, cut off, or would need pickle is a `DDLError`."
+    try:
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+        if isinstance(array, np.ndarray) and array.dtype.kind in "biuf": return array
+    except Exception as e:              # a damaged header raises half a dozen kinds
+        raise DDLError(f"{path}: {wrong}") from e
+    raise DDLError(f"{path}: {wrong}")
+
+# %% ../nbs/25_running.ipynb #43ee7487
+READING = 3   # counts the ways in which files were turned into frames: older caches are not ours
 
 def _digest(*parts): return hashlib.sha1(repr(parts).encode()).hexdigest()[:16]
 
@@ -239,18 +254,20 @@ def cached(clip,         # a `Clip`
     names = [f.name for f in clip.files or [clip.path]]
     known = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(names, stats)]
     file = cache_dir()/f"{place}-{_digest(known)}.npy"
-    if _kept(file) is None:
+    if _kept(file, tuple(size)) is None:
         for stale in file.parent.glob(f"{place}-*.npy"): stale.unlink(missing_ok=True)
         frames, shape = whole.frames(size, channels), (len(whole), *size, channels)
         remedy = "decoded frames are kept there: make room, or set DDL_CACHE to another folder"
         for _ in keep_arrays(frames, file, shape, np.uint8, remedy): pass
     start = clip.first // clip.step
-    return _kept(file)[start:start + len(clip)]
+    return _kept(file, tuple(size))[start:start + len(clip)]
 
-def _kept(file):
+def _kept(file, size):
     "A cache's frames, memory-mapped; None where there is none, or a power cut has left a part."
-    try: return np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError): return None
+    try: frames = read_array(file, "not whole", "r")
+    except DDLError: return None
+    whole = file.stat().st_size == frames.offset + frames.nbytes
+    if whole and frames.dtype == np.uint8 and frames.shape[1:3] == size: return frames
 
 
 # %% ../nbs/25_running.ipynb #run00027

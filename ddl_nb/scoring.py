@@ -374,7 +374,8 @@ def write_video(path,    # an mp4 file
                 fps=25): # frames a second
     "Write an mp4, whole or not at all. A place that cannot be written is a `DDLError`."
     writer, n = None, 0
-    with whole_file(path) as part:
+    # By its whole way: FFmpeg takes a name like a:b.mp4 for an address.
+    with whole_file(Path(path).absolute()) as part:
         for n, frame in enumerate(frames, 1):
             h, w = (side // 2 * 2 for side in frame.shape[:2])     # the codec wants even sizes
             if writer is None:

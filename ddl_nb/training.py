@@ -269,12 +269,12 @@ def read_objects(path,    # CSV with columns clip, frame, x1, y1, x2, y2 and, if
     rows = rows[rows["clip"].isin(sizes)]
     if rows.empty:
         raise DDLError(f"{path}: speaks of none of the clips {', '.join(sizes)}")
+    rows = rows.assign(**{c: pd.to_numeric(rows[c], errors="coerce") for c in COLUMNS[1:]})
     _check_objects(path, rows, np.array([sizes[c] for c in rows["clip"]]))
     return rows.astype({"frame": int})
 
-def _check_objects(path, rows, sizes):  # sizes: (k, 3), each row's number of frames, height, width
+def _check_objects(path, o, sizes):  # the rows; (k, 3), each one's number of frames, height, width
     n, h, w = sizes.T
-    o = rows[[c for c in rows if c != "clip"]].apply(pd.to_numeric, errors="coerce")
     wrong = {
         "a value is missing or not a number": o[COLUMNS[1:]].isna().any(axis=1),
         "the corners are reversed (x1 < x2, y1 < y2)": (o.x1 >= o.x2) | (o.y1 >= o.y2),
@@ -282,7 +282,7 @@ def _check_objects(path, rows, sizes):  # sizes: (k, 3), each row's number of fr
         "there is no such frame": (o.frame < 0) | (o.frame >= n) | (o.frame % 1 != 0)}
     for what, where in wrong.items():
         if where.any():
-            raise DDLError(f"{path}: line {rows.index[where][0] + 2}: {what}")
+            raise DDLError(f"{path}: line {o.index[where][0] + 2}: {what}")
 
 # %% ../nbs/06_training.ipynb #d641e87f
 def faster_rcnn(weights="DEFAULT"):  # a torchvision weights name, or None for random weights
