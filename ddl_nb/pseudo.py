@@ -53,6 +53,8 @@ class NoiseInBox:
         "X_A, differentiable in the weight; see `pseudo_anomaly`."
         return pseudo_anomaly(frames, mask, noise, weight)
 
+
+# %% ../nbs/04_pseudo.ipynb #049bd1de
 class FasterInBox(NoiseInBox):
     """What is in the box, but from the same excerpt played 2 to 5 times as fast, forwards and back
     again: a motion that is wrong in pixels that are right."""
