@@ -6,7 +6,7 @@
 __all__ = ['app', 'main']
 
 # %% ../nbs/23_cli.ipynb #b4182685
-import contextlib, os, sys, time, warnings
+import contextlib, json, os, sys, time, warnings
 from dataclasses import fields, replace
 from inspect import Parameter, signature
 from itertools import chain
@@ -27,7 +27,7 @@ import torch
 import typer
 from fastcore.docments import docments
 
-from .ablations import ablate as run_grid, fit_scene, read_grid
+from .ablations import Progress, Steps, ablate as run_grid, fit_scene, read_grid
 from .alarms import (alarm_text, calibrate as calibrate_on, calibration_text, drift_messages,
                            evaluate as evaluate_results, own_labels, rate_messages, read_maps)
 from .detector import SHIPPED, Detector, go_on, model_file
@@ -36,6 +36,7 @@ from .footage import describe_footage
 from .layouts import find_source, normal_clips, open_source, pick_scenes, training_stretches
 from .metrics import report_table
 from .page import write_page
+from .plaza import plaza
 from .results import Results, annotated, check_place, fit_and_show, score_scenes
 from .running import (DDLError, find_data, provenance, save_figure, show_warning,
                             side_by_side, versions, write_json)
@@ -306,31 +307,37 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
 DEMO_EPOCHS, DEMO_REGIMES = 6, ("recon", "ddl")
 
 def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
-    "Train one regime on the plaza, score its test clips; returns the detector and the report."
+    """Train one regime on the plaza, score its test clips and write record.json; returns the
+    detector."""
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     settings = Settings(regime=regime, seed=seed, epochs=DEMO_EPOCHS)
-    detector = fit_scene(scene, settings, out)
-    results = score_scenes(detector, [scene], out, maps=True)
-    return detector, evaluate_results(results, [scene])
+    detector = fit_scene(scene, settings, out, progress=False, watch=Steps(out))
+    results = score_scenes(detector, [scene], out, maps=True, say=lambda text: None)
+    write_json(out/"record.json", evaluate_results(results, [scene]))
+    return detector
 
 # %% ../nbs/23_cli.ipynb #230cli09
 @app.command()
 def demo(out: Out = Path("demo"), seed: Seed = 0):
-    """Train on the built-in scene, score, compare.
+    """Score a clip of the built-in scene; then train on the scene, score, compare.
 
-    With and without the distinction, side by side: a few minutes on two cores."""
+    The clip takes seconds, training with and without the distinction a minute or two."""
     started = time.perf_counter()
     chosen_settings(None, dict(seed=seed))
     # so a place that cannot be written is found before the work
     out.mkdir(parents=True, exist_ok=True)
+    show_shipped(seed, out/"first")
     print("rendering the plaza", flush=True)
     scene = open_source("builtin:plaza", seed).scenes[0]
     print("training twice, without (recon) and with the distinction (ddl), side by side",
           flush=True)
-    runs = side_by_side(demo_run, [(r, scene, out/r, seed) for r in DEMO_REGIMES], 2)
-    reports = dict(zip(DEMO_REGIMES, (made for _, made in runs)))
+    folders = {regime: out/regime for regime in DEMO_REGIMES}
+    for folder in folders.values(): (folder/"record.json").unlink(missing_ok=True)
+    runs = [(regime, scene, folder, seed) for regime, folder in folders.items()]
+    with Progress("demo", folders): detectors = side_by_side(demo_run, runs, len(runs))
+    reports = {r: json.loads((folder/"record.json").read_text()) for r, folder in folders.items()}
     for regime, made in reports.items(): print(f"\n{regime}\n{report_table(made)}")
-    show_demo(scene, runs[1][0], out)
+    show_demo(scene, detectors[-1], out)
     weight = pd.read_csv(out/"ddl"/"training.csv")["anomaly_weight"].iloc[-1]
     about = dict(anomaly_weight=weight, seed=seed, run=provenance(started))
     write_json(out/"report.json", reports | about)
@@ -340,6 +347,14 @@ def demo(out: Out = Path("demo"), seed: Seed = 0):
           f"{time.perf_counter() - started:.0f} s\n{out.resolve()}")
 
 # %% ../nbs/23_cli.ipynb #a60521ff
+def show_shipped(seed, out):  # of the plaza, a folder
+    "Score one clip with the model that comes with the package; says where to look."
+    print("one clip, by the model that comes with the package:", flush=True)
+    scene = plaza(seed, train_clips=0, test_clips=1)
+    results = score_scenes(SHIPPED["plaza"], [scene], out, video=True)
+    video = results.file("video", scene.name, f"{scene.test[0].name}.mp4")
+    for file in (out/"timeline.png", video): print(file.resolve(), flush=True)
+
 def show_demo(scene, detector, out):  # the plaza, its `Detector` with the distinction, a folder
     """The timeline and one annotated video, from scores and maps that are there already; and the
     training."""

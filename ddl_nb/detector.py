@@ -16,10 +16,9 @@ import safetensors.torch
 import torch
 from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
-from tqdm.auto import tqdm
 
 import ddl_nb
-from .running import DDLError, keep_arrays, write_file
+from .running import Bar, DDLError, keep_arrays, write_file
 from .scoring import Exported, chunks, frame_scores, largest_patches, score_maps, smooth
 from .training import ARCHITECTURE, FINDERS, Settings, Trainer, at_rate, renamed
 
@@ -142,7 +141,7 @@ def score(self: Detector, clip,    # a `Clip`
     "Score every frame of a clip: a `Score`. With `keep`, the maps are kept in half precision."
     # Counted first: a video with fewer frames than it announces warns, one without any is an error.
     n, maps = len(clip), self.maps(clip)
-    maps = tqdm(maps, progress, n, unit=" frames", leave=False, disable=progress is None)
+    maps = Bar(maps, progress, n, unit=" frames", leave=False, disable=progress is None)
     if keep: maps = keep_arrays(maps, keep, (n, *self.size), np.float16)
     frames, boxes = _frame_scores(maps, self.patch)
     def kept(): return iter(np.load(keep, mmap_mode="c"))

@@ -18,7 +18,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
-from tqdm.auto import tqdm
 
 from .data import Clip
 from .layouts import describe
@@ -413,7 +412,7 @@ def _survey_all(clips, progress):
     "A `Survey` of each clip that can be read, a `Fault` for each that cannot."
     surveys, broken = [], []
     total = sum(map(len, clips))
-    with tqdm(total=total, desc="footage", unit=" frames", disable=not progress) as bar:
+    with Bar(total=total, desc="footage", unit=" frames", disable=not progress) as bar:
         for clip in clips:
             try: surveys.append(survey(clip, bar))
             except DDLError as e:

@@ -20,7 +20,7 @@ class ConvBlock(nn.Module):
     W) -> (N, c_out, H/2, W/2) or (N, c_out, 2H, 2W).
 
     `last` leaves out the second BatchNorm and ReLU, as the paper's last decoder block does."""
-    def __init__(self, c_in, c_out, kernels=(3, 5, 7), up=False, last=False):
+    def __init__(self, c_in, c_out, kernels=(3, 3), up=False, last=False):
         super().__init__()
         width = c_out * (4 if up else 1)
         self.convs = nn.ModuleList(nn.Conv2d(c_in, width, k, padding=k // 2) for k in kernels)
@@ -80,7 +80,7 @@ class UNet(nn.Module):
     L/2, L (paper, section 3). `window` is 1, whatever is asked for."""
     window = 1
 
-    def __init__(self, channels=3, latent=32, window=1, kernels=(3, 5, 7)):
+    def __init__(self, channels=3, latent=32, window=1, kernels=(3, 3)):
         super().__init__()
         if not isinstance(latent, int) or latent < 8 or latent % 8:
             raise DDLError(f"latent must be a positive multiple of 8, not {latent!r}: "
@@ -105,7 +105,7 @@ class C3DSU(UNet):
     1, H, W). Each frame is encoded once (paper, section 3)."""
     over_time = nn.Conv3d
 
-    def __init__(self, channels=3, latent=32, window=3, kernels=(3, 5, 7)):
+    def __init__(self, channels=3, latent=32, window=3, kernels=(3, 3)):
         check_window(window)
         super().__init__(channels, latent, kernels=kernels)
         self.window = window
@@ -133,7 +133,7 @@ class Interpolator(C3DSU):
     two frames beside each target and a learnt difference to it, which is 0 at the start."""
     over_time = WithoutMiddle
 
-    def __init__(self, channels=3, latent=32, window=3, kernels=(3, 5, 7)):
+    def __init__(self, channels=3, latent=32, window=3, kernels=(3, 3)):
         if window < 3: raise DDLError(f"a window of {window} holds nothing but the hidden target; "
                                       "an interpolator needs 3 frames or more")
         super().__init__(channels, latent, window, kernels)
@@ -170,7 +170,7 @@ def parameters(model):  # any module
 ARCHITECTURES = {"c3dsu": C3DSU, "unet": UNet, "interpolator": Interpolator}
 
 def build_model(arch="c3dsu",         # a name in `ARCHITECTURES`
-                channels=3, latent=32, window=3, kernels=(3, 5, 7)):
+                channels=3, latent=32, window=3, kernels=(3, 3)):
     "A new model. A UNet sees one frame, so it takes no notice of `window`."
     one_of("arch", arch, ARCHITECTURES)
     return ARCHITECTURES[arch](channels, latent, window, kernels)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ONLY', 'PNG', 'JPEG', 'SCAN', 'END', 'READING', 'DDLError', 'one_of', 'opencv_name', 'whole_file', 'write_file',
            'write_json', 'to_channels', 'cut_off', 'read_image', 'show_frames', 'write_picture', 'save_figure', 'clock',
-           'time_text', 'inside', 'find_data', 'cache_dir', 'read_array', 'cached', 'keep_arrays', 'Interrupt',
+           'time_text', 'Bar', 'inside', 'find_data', 'cache_dir', 'read_array', 'cached', 'keep_arrays', 'Interrupt',
            'versions', 'provenance', 'show_warning', 'side_by_side', 'keep_freed_memory']
 
 # %% ../nbs/25_running.ipynb #run00003
@@ -26,6 +26,7 @@ import numpy as np
 import platformdirs
 import torch
 from PIL import Image, ImageOps
+from tqdm.auto import tqdm
 
 # %% ../nbs/25_running.ipynb #167935ec
 class DDLError(ValueError):
@@ -202,6 +203,26 @@ def time_text(seconds):
     if seconds < 90: return f"{seconds:.0f} s"
     if seconds < 5400: return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
+
+# %% ../nbs/25_running.ipynb #7d028de6
+class Bar(tqdm):
+    "tqdm's bar; where its output is no terminal, a line every ten seconds."
+    def __init__(self, *args, **kwargs):
+        out = kwargs.get("file") or sys.stderr
+        if not out.isatty():
+            kwargs |= dict(mininterval=10, maxinterval=10, miniters=0, leave=True)
+        super().__init__(*args, **kwargs)
+
+    @staticmethod
+    def status_printer(file, *notebook):
+        "What shows a text: tqdm's own, or one that prints it below the last."
+        if notebook or file.isatty(): return tqdm.status_printer(file, *notebook)
+        began = []
+        def show(text):
+            file.write("\n" * bool(began) + text)
+            file.flush()
+            began.append(True)
+        return show
 
 # %% ../nbs/25_running.ipynb #run00015
 def inside(n,       # frame numbers, int array

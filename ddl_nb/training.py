@@ -22,13 +22,12 @@ from fastcore.basics import patch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader, Subset
-from tqdm.auto import tqdm
 
 from .data import check_window
 from .losses import READINGS, check_ratio, distinction_loss, reconstruction_loss
 from .models import ARCHITECTURES, build_model
 from .pseudo import PSEUDO_ANOMALIES, AnomalyWeight
-from .running import (DDLError, Interrupt, cached, find_data, inside, one_of, read_image,
+from .running import (Bar, DDLError, Interrupt, cached, find_data, inside, one_of, read_image,
                             to_channels, write_file)
 from .tracks import (COLUMNS, KINDS, background, box_masks, dense_boxes, motion_objects,
                            table, track_objects, whole_windows)
@@ -361,10 +360,10 @@ class Settings:
     latent: int = 32              # its width L, a multiple of 8
     channels: int = 3             # of the frames it sees
     window: int = 3               # T, the frames it sees at once, odd
-    kernels: tuple = (3, 5, 7)    # sizes of its parallel convolutions
+    kernels: tuple = (3, 3)       # sizes of its parallel convolutions
     height: int = 128             # of the frames it sees, pixels
     width: int | None = None      # of them; from the source's aspect by default
-    patch: int | str = 16         # side of the patches of a score map; person: an object's size
+    patch: int | str = "person"   # side of the patches of a score map: pixels, or an object's size
     pseudo: str = "noise"         # how an anomaly is faked
     ratio: str = "pixel"          # how equation 7 is read
     anomaly_weight: float = .5    # sigma: constant in sdl, the start in ddl
@@ -721,7 +720,7 @@ def _one_step(self: Trainer, batch):
 @patch
 def _bar(self: Trainer, progress):
     shown = progress and self.accelerator.is_main_process
-    return tqdm(total=self.steps, initial=self.step, desc=self.settings.regime, disable=not shown)
+    return Bar(total=self.steps, initial=self.step, desc=self.settings.regime, disable=not shown)
 
 # %% ../nbs/06_training.ipynb #60train15
 @patch
@@ -735,7 +734,7 @@ def run(self: Trainer, progress=True, watch=None):
         for batch in self.loader:
             row = self._one_step(batch)
             bar.set_postfix(loss=f"{row['loss']:.4f}", sigma=f"{row['anomaly_weight']:.3f}",
-                            targets_s=f"{row['targets_per_second']:.0f}")
+                            targets_s=f"{row['targets_per_second']:.0f}", refresh=False)
             bar.update()
             if watch: watch(self)
             if stop: break
