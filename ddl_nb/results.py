@@ -368,7 +368,7 @@ def annotated(detector, clip, smoothed, maps, first=0):
     last = first + len(smoothed)
     frames = clip.part(first, last).frames()
     yield from map(annotate, frames, maps, repeat(detector.scale.map), smoothed,
-                   repeat(detector.threshold))
+                   repeat(detector.threshold), repeat(detector.patch))
 
 # %% ../nbs/16_results.ipynb #a3fef6ed
 SAME_ASPECT = 1.05

@@ -353,14 +353,15 @@ def heat_map(frame,      # uint8 (H, W, 3)
 
 def annotate(frame, score_map, scale,
              score,       # the frame's smoothed score
-             threshold):  # above it the frame counts as abnormal
+             threshold,   # above it the frame counts as abnormal
+             patch=16):   # of a score map, pixels
     """Heat map, the largest patch outlined, and a bar below: the score against the threshold
     (white tick), orange above it. uint8 (H + 12, W, 3)."""
     image, (H, W) = heat_map(frame, score_map, scale), frame.shape[:2]
     colour = (230, 120, 0) if score > threshold else (90, 170, 230)
     if score > threshold:
         fx, fy = W / score_map.shape[1], H / score_map.shape[0]
-        x1, y1, x2, y2 = largest_patch(score_map)
+        x1, y1, x2, y2 = largest_patch(score_map, patch)
         corners = (int(x1 * fx), int(y1 * fy)), (int(x2 * fx) - 1, int(y2 * fy) - 1)
         cv2.rectangle(image, *corners, colour, 2)
     bar = np.full((12, W, 3), 30, np.uint8)

@@ -628,8 +628,8 @@ def _about(self: Recorder, shot, start):
 # %% ../nbs/20_watch.ipynb #63e71f42
 @patch
 def _snapshot(self: Recorder, recording, shot):
-    full_heat = self.detector.scale.map
-    image = annotate(shot.picture(), shot.map, full_heat, shot.score, self.threshold)
+    scale, patch = self.detector.scale.map, self.detector.patch
+    image = annotate(shot.picture(), shot.map, scale, shot.score, self.threshold, patch)
     return self._written(f"{recording.name}.jpg", write_picture, image)
 
 @patch
