@@ -378,7 +378,7 @@ class Settings:
     rate: float = 1e-2            # largest learning rate of Adam
     schedule: str = "onecycle"    # of the rate; step halves it after 80 % of the steps
     batch: int = 2                # excerpts a step
-    excerpt: int = 8              # n, frames an excerpt
+    excerpt: int = 3              # n, frames an excerpt; at least the window
     average: float = .2           # share of the steps, the last, whose weights are averaged
     holdout: float = .1           # share of the footage kept out of training
     seed: int = 0                 # makes the run repeatable
@@ -451,7 +451,7 @@ class DDL(nn.Module):
                 frames,  # uint8 (B, n, H, W, c)
                 mask,    # uint8 (B, n, H, W)
                 counts,  # bool (B, n - T + 1)
-                noise):  # A: (B, c, n, H, W)
+                noise):  # A: (B, c, n, H, W); None without the distinction
         "Losses by name: `loss` to minimise, and its parts `recon` and `dist`."
         X, half, s = to_pixels(frames), self.model.window // 2, self.settings
         target = X[:, :, half:X.shape[2] - half]
@@ -491,7 +491,7 @@ def make_optimizer(ddl, settings, steps):  # the module, its settings, the numbe
     """Adam with the one-cycle schedule up to `rate`, or with the paper's: `rate`, halved after 80
     % of the steps."""
     schedules = torch.optim.lr_scheduler
-    optimizer = torch.optim.Adam(ddl.parameters(), lr=settings.rate)
+    optimizer = torch.optim.Adam(ddl.parameters(), lr=settings.rate, fused=True)
     if settings.schedule == "onecycle":
         return optimizer, schedules.OneCycleLR(optimizer, settings.rate, total_steps=steps + 1)
     return optimizer, schedules.MultiStepLR(optimizer, [round(.8 * steps)], gamma=.5)
@@ -506,7 +506,8 @@ def train_step(ddl, optimizer,  # prepared
     generator = torch.Generator(frames.device)
     generator.manual_seed(module.settings.seed * 1_000_003 + step)
     B, n, H, W, c = frames.shape
-    noise = module.pseudo.noise((B, c, n, H, W), generator)
+    tracked = module.settings.regime != "recon"
+    noise = module.pseudo.noise((B, c, n, H, W), generator) if tracked else None
     losses = ddl(frames, mask, counts, noise)
     _check_finite(losses, step, optimizer)
     optimizer.zero_grad()
