@@ -200,6 +200,7 @@ def run_cell(scene,     # with labels
     result = evaluate_run(detector, scene, folder)
     record = dict(settings=asdict(settings), steps=len(history),
                   training_seconds=round(seconds, 1),
+                  core_minutes=round(history.core_ms.sum() / 60_000, 3),
                   anomaly_weight=float(history.anomaly_weight.iloc[-1]),
                   run=provenance(started), history=_in_hundred(history),
                   judged=read_judgements(folder))
@@ -243,6 +244,7 @@ def _line(name, record):
     when = {f"{m}_{how}": auc[m][how] for m in MEASURES for how in ("raw", "smoothed")}
     where = {key: record.get(key) for key in ("pixel_auc", "rbdc", "tbdc", "core_ms_per_frame")}
     training = {key: record[key] for key in ("anomaly_weight", "steps", "training_seconds")}
+    training["core_minutes"] = record.get("core_minutes")
     versions = {f"version_{key}": value for key, value in run["versions"].items()}
     return {"run": name, **record["settings"], **when, **where, **training, **versions,
             **run["machine"], "command": run["command"]}

@@ -546,10 +546,10 @@ class Trainer:
     """One training run on one scene; `run()` trains and returns the model.
 
     `history` is a list of rows (step, loss, recon, dist, anomaly_weight, rate,
-    targets_per_second). With `out`, the folder gets `checkpoint.pt` twice a minute, at Ctrl-C and
-    at the end, and `training.csv`; `resume` goes on from there. `start`, a `Detector`, is what
-    `settings.start` names: its weights are the first, and what it ignores is ignored unless
-    `settings.ignore` says otherwise."""
+    targets_per_second, core_ms: processor time). With `out`, the folder gets `checkpoint.pt` twice
+    a minute, at Ctrl-C and at the end, and `training.csv`; `resume` goes on from there. `start`, a
+    `Detector`, is what `settings.start` names: its weights are the first, and what it ignores is
+    ignored unless `settings.ignore` says otherwise."""
     def __init__(self, scene, settings, out=None, resume=False, start=None):
         self.settings, self.out = settings, Path(out) if out else None
         if not scene.train:
@@ -705,7 +705,7 @@ CHECKPOINT_SECONDS = 30
 @patch
 def _one_step(self: Trainer, batch):
     "An update, with a line of history."
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     losses = train_step(self.ddl, self.optimizer, batch, self.step)
     self.schedule.step()
     self.step += 1
@@ -715,6 +715,7 @@ def _one_step(self: Trainer, batch):
     row["anomaly_weight"] = self.module.weight().item()
     row["rate"] = self.optimizer.param_groups[0]["lr"]
     row["targets_per_second"] = batch[2].numel() / (time.perf_counter() - start)
+    row["core_ms"] = 1000 * (time.process_time() - used)          # whatever runs beside it
     self.history.append(row)
     return row
 
