@@ -68,17 +68,18 @@ def counted(f):
     return counter.get_total_flops() / 2
 
 
-def detectors(L, c, size):
+def detectors(L, c, size, kernels=Settings.kernels):
     """The package's detector and the plain model with the same weights, BatchNorm's statistics not
     at their start."""
     torch.manual_seed(0)
-    settings = Settings("recon", latent=L, channels=c, height=size[0], width=size[1])
+    settings = Settings("recon", latent=L, channels=c, height=size[0], width=size[1],
+                        kernels=kernels)
     model = settings.model().eval()
     for m in model.modules():
         if isinstance(m, nn.BatchNorm2d):
             m.running_mean.normal_(0, .1)
             m.running_var.uniform_(.05, .2)
-    other = plain.Conv3DSkipUNet(c, L).eval()
+    other = plain.Conv3DSkipUNet(c, L, kernels=kernels).eval()
     other.load_state_dict(model.state_dict())
     return Detector(model, settings, size, Scale(0., 0., 0., 1., 1., 1.)), other
 
@@ -139,6 +140,18 @@ def scoring(clip, normal, folder):
     return rows
 
 
+def defaults(clip):
+    """Frames a second, from files to frame scores, with the kernels of version 0.1.0 (3, 5, 7) and
+    with today's."""
+    both = dict(before=(3, 5, 7), now=Settings.kernels)
+    runs = {name: detectors(32, 3, SIZE, kernels)[0] for name, kernels in both.items()}
+    seconds, _ = alternate(**{name: partial(frame_scores, d, clip) for name, d in runs.items()})
+    fps = {name: len(clip) / s for name, s in seconds.items()}
+    ratio = fps["now"] / fps["before"]
+    say(f"defaults: {fps['before']:.0f} frames a second before, {fps['now']:.0f} now, {ratio:.1f}x")
+    return dict(frames_per_second=fps, ratio=ratio)
+
+
 def eight_bits(folder):
     """AUC of a trained model in float32 and in 8 bits; the model is the plaza's, which beats the
     baselines there."""
@@ -182,7 +195,7 @@ def our_training(regime, clips, tracks):
     settings = Settings(regime)
     ddl = DDL(settings).train()
     optimizer, _ = make_optimizer(ddl, settings, 1000)
-    data = TrackedClips(clips, tracks if regime == "ddl" else None, SIZE)
+    data = TrackedClips(clips, tracks if regime == "ddl" else None, SIZE, n=8)
     loader = iter(torch.utils.data.DataLoader(data, settings.batch))
     return lambda: train_step(ddl, optimizer, next(loader), 0)
 
@@ -398,6 +411,7 @@ def table(r):
         ("scoring, 256x256 RGB, PyTorch", f"{scoring['ratio_256x256']:.1f}x"),
         (f"scoring, {deploy['runtime']}", f"{deploy['ratio']:.1f}x"),
         ("scoring, OpenVINO in 8 bits", f"{deploy['ratio_int8']:.1f}x"),
+        ("scoring, this default against that of 0.1.0", f"{r['defaults']['ratio']:.1f}x"),
         ("training", f"{r['training']['ratio']:.1f}x"),
         ("largest difference of a frame score", f"{scoring['max_abs_diff']:.0e}"),
         ("stream against batch", f"{r['streaming']['max_abs_diff']:.0e}"),
@@ -441,6 +455,7 @@ def measure_all(full, ped2, folder):
     del clip.files[FRAMES:]
     pytorch, deploy = summarise(scoring(clip, train, folder), scene.name)
     result = dict(scoring=pytorch, scoring_deploy=deploy | dict(int8_auc=eight_bits(folder)))
+    result["defaults"] = defaults(clip)
     result["training"] = training(train, {c.name: c.files for c in train})
     result["limit"] = limit()
     result["fraction_of_peak"] = result["limit"]["fraction_of_peak"]

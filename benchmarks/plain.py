@@ -1,5 +1,5 @@
-"""The plain yardstick: Conv3DSkipUNet as published, one window after another. Nothing here comes
-from the package; only the weights' names are shared.
+"""The plain yardstick: Conv3DSkipUNet as published (there with kernels 3, 5, 7), one window after
+another. Nothing here comes from the package; only the weights' names are shared.
 
 Scoring decodes every frame T times, encodes it T times, computes all T outputs of each 3D
 convolution and keeps the middle one. Training draws windows one by one, decodes their frames from
@@ -12,7 +12,7 @@ from torch import nn
 
 
 class Block(nn.Module):
-    def __init__(self, c_in, c_out, up, last=False, kernels=(3, 5, 7)):
+    def __init__(self, c_in, c_out, kernels, up, last=False):
         super().__init__()
         width = 4 * c_out if up else c_out
         self.convs = nn.ModuleList([nn.Conv2d(c_in, width, k, padding="same") for k in kernels])
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
 class Conv3DSkipUNet(nn.Module):
     "(B, c, T, H, W), H and W divisible by 16 -> the middle frame (B, c, H, W)."
-    def __init__(self, channels, latent, window=3):
+    def __init__(self, channels, latent, window=3, kernels=(3, 3)):
         super().__init__()
         self.window = window
         widths = [channels, latent // 8, latent // 4, latent // 2, latent]
@@ -37,9 +37,9 @@ class Conv3DSkipUNet(nn.Module):
         ups = [(latent, latent // 2), (latent, latent // 4), (latent // 2, latent // 8),
                (latent // 4, channels)]
         for k, (a, b) in enumerate(zip(widths, widths[1:]), 1):
-            setattr(self.encoder, f"conv_{k}", Block(a, b, up=False))
+            setattr(self.encoder, f"conv_{k}", Block(a, b, kernels, up=False))
         for k, (a, b) in enumerate(ups, 1):
-            setattr(self.decoder, f"conv_{k}", Block(a, b, up=True, last=k == 4))
+            setattr(self.decoder, f"conv_{k}", Block(a, b, kernels, up=True, last=k == 4))
         for k, width in enumerate(widths[1:], 1):
             conv = nn.Conv3d(width, width, (window, 3, 3), padding="same")
             setattr(self, f"conv{k}", conv)
