@@ -43,7 +43,7 @@ class TrackedClips(torch.utils.data.Dataset):
                  tracks,         # tracked objects as from `find_tracks`, or None to train without
                  size,           # (height, width) of the working frames
                  channels=3,     # 3 or 1
-                 n=8,            # frames an excerpt
+                 n=3,            # frames an excerpt
                  window=3,       # T, odd
                  length=1000,    # items in all
                  seed=0,
