@@ -8,7 +8,6 @@ __all__ = ['MEASURES', 'BASELINES', 'auc', 'frame_auc', 'minmax', 'smooth_clips'
            'report', 'report_table']
 
 # %% ../nbs/08_metrics.ipynb #4e787368
-import functools
 from itertools import chain, zip_longest
 
 import cv2
@@ -171,15 +170,12 @@ def floors(labels,    # clip name -> (n,) 0 or 1
 # %% ../nbs/08_metrics.ipynb #09530a70
 BASELINES = "background", "previous", "neighbours", "gradient", "flow", "flow + gradient"
 
-@functools.cache
-def _dis(size):    # one each: it keeps the scales that it once chose, which suit no other size
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-
 def optical_flow(before, after):  # uint8 (h, w, c) frames of at least 16x16
     """How far each pixel has moved between two frames: float32 (h, w, 2), right and down, in
     pixels (dense inverse search: Kroeger and others, 2016; OpenCV's)."""
     a, b = (np.ascontiguousarray(to_channels(frame, 1)[..., 0]) for frame in (before, after))
-    return _dis(a.shape).calc(a, b, None)
+    # A new one each time: it keeps the scales that it once chose, and then finds something else.
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
 
 def gradient(score_map):  # (h, w)
     "The absolute differences to the pixels right and below, added up; 0 beyond the border."
