@@ -155,11 +155,8 @@ MUTANTS = {
         ("multiply_adds", "# by hand: the 3x3"): [
             ("layer.weight[0].numel()", "layer.weight.numel()"),
         ],
-        ("C3DSU.__init__", "test_close(big.parameters"): [
-            ("kernels=(3, 5, 7)", "kernels=(3, 5, 5)"),
-        ],
-        ("build_model", "sizes = [conv.kernel_size"): [
-            ("kernels=(3, 5, 7)", "kernels=(3, 5, 5)"),
+        ("build_model", "authors = build_model"): [
+            ("kernels=(3, 3)", "kernels=(3, 5)"),
         ],
     },
     "scoring": {
@@ -415,8 +412,15 @@ MUTANTS = {
             ("np.square(a - b).mean(axis=-1)", "np.square(a - b).sum(axis=-1)"),
         ],
         ("baseline_maps", "steps = Clip("): [
-            ("(previous + following) / 2", "(previous + following)"),
+            ("(x_before + x_after) / 2", "(x_before + x_after)"),
             ("following = now if after is None", "following = previous if after is None"),
+        ],
+        ("optical_flow", "steps = Clip("): [
+            ("calc(a, b, None)", "calc(b, a, None)"),
+        ],
+        ("gradient", "steps = Clip("): [
+            ("append=m[-1:]", "prepend=m[:1]"),
+            ("abs(np.diff(m, axis=1", "(np.diff(m, axis=1"),
         ],
         # confidence
         ("confidence", "lucky = "): [
