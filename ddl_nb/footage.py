@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .data import Clip
 from .layouts import describe
-from .running import DDLError, clock, inside, save_figure, write_file
+from .running import Bar, DDLError, clock, inside, save_figure, write_file
 from .tracks import motion_boxes
 
 # %% ../nbs/15_footage.ipynb #9aae8e96

@@ -626,8 +626,9 @@ def _count_steps(self: Trainer):
 
 # %% ../nbs/06_training.ipynb #17c2a211
 def renamed(settings):  # as saved by any version
-    "The same by today's names."
-    return {{"stretch": "excerpt"}.get(name, name): value for name, value in settings.items()}
+    "The same by today's names, with what was not yet a setting then."
+    now = {{"stretch": "excerpt"}.get(name, name): value for name, value in settings.items()}
+    return {"patch": 16} | now
 
 @patch
 def _same_settings(self: Trainer, saved):
