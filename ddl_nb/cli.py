@@ -319,7 +319,7 @@ def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
 # %% ../nbs/23_cli.ipynb #230cli09
 @app.command()
 def demo(out: Out = Path("demo"), seed: Seed = 0):
-    """Score a clip of the built-in scene; then train on the scene, score, compare.
+    """Score one clip, then train on the built-in scene and compare.
 
     The clip takes seconds, training with and without the distinction a minute or two."""
     started = time.perf_counter()
