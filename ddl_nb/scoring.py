@@ -56,8 +56,9 @@ class FoldedBlock(nn.Module):
 
     def _heads(self, block):
         weights, biases = [c.weight for c in block.convs], torch.cat([c.bias for c in block.convs])
-        if len(weights[0]) < REGISTER:
-            largest = max(w.shape[-1] for w in weights)
+        largest = max(w.shape[-1] for w in weights)
+        alike = all(w.shape[-1] == largest for w in weights)
+        if alike or len(weights[0]) < REGISTER:
             margins = [(largest - w.shape[-1]) // 2 for w in weights]
             weights = [torch.cat([F.pad(w, [m] * 4) for w, m in zip(weights, margins)])]
         widths = [len(w) for w in weights]
