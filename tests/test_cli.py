@@ -8,6 +8,7 @@ import pytest
 
 from conftest import (COMMAND, FRAMES, HEIGHT, TINY, WIDTH,
                       call, footage, run, truth, write_images, write_movie)
+from ddl_nb.detector import Detector
 
 MODEL = "model.safetensors"
 BOTH = {"01": FRAMES, "02": FRAMES}                   # test clip of `dataset` -> its length
@@ -73,12 +74,13 @@ def test_score_leaves_scores_maps_and_videos(scored):
         assert maps.dtype == np.float16 and maps.shape == (FRAMES, 32, 48)
         assert np.isfinite(maps).all()
 
-def test_scores_are_the_largest_patch_of_the_maps(scored):
-    table = pd.read_csv(scored/"scores.csv", dtype={"clip": str})
-    corners = [(y, x) for y in (0, 8, 16) for x in (0, 8, 16, 24, 32)]
+def test_scores_are_the_largest_patch_of_the_maps(scored, trained):
+    table, side = pd.read_csv(scored/"scores.csv", dtype={"clip": str}), Detector.load(trained).patch
+    def starts(length): return {*range(0, length - side + 1, side // 2), length - side}
+    corners = [(y, x) for y in starts(32) for x in starts(48)]
     for name, rows in table.groupby("clip"):
         maps = np.load(scored/"maps"/f"{name}.npy").astype(float)
-        patches = [maps[:, y:y + 16, x:x + 16].mean((1, 2)) for y, x in corners]
+        patches = [maps[:, y:y + side, x:x + side].mean((1, 2)) for y, x in corners]
         np.testing.assert_allclose(rows.score, np.max(patches, axis=0), rtol=2e-3)
 
 def test_evaluate_writes_the_report(dataset, scored):

@@ -176,7 +176,7 @@ def test_training_draws_what_it_asks_for(scene, monkeypatch):
     monkeypatch.setattr(Lamp, "noise", noted)
     trainer = Trainer(scene, Settings(**TINY, pseudo="lamp", arch="lines"))
     trainer.run(progress=False)
-    assert set(shapes) == {(2, 3, 8, *SIZE)} and len(shapes) == trainer.steps > 1
+    assert set(shapes) == {(2, 3, 3, *SIZE)} and len(shapes) == trainer.steps > 1
     assert all(0 < row["dist"] < 10 for row in trainer.history)
     assert trainer.history[-1]["anomaly_weight"] != trainer.history[0]["anomaly_weight"]
     there = np.array([[False, True, True, False]])
@@ -209,7 +209,7 @@ def test_saved_and_loaded(stranger, scene, tmp_path):
 def check_scores(detector, clip):
     "Frame scores, maps and a stream are what the model's own forward says."
     _, maps = own_reconstructions(detector, clip)
-    scores, record = frame_scores(maps), detector.score(clip)
+    scores, record = frame_scores(maps, detector.patch), detector.score(clip)
     np.testing.assert_allclose(np.stack(list(record.maps())), maps, atol=SAME)
     np.testing.assert_allclose(record.frames, scores, atol=SAME)
     moments = list(stream(detector, clip.frames()))
@@ -241,9 +241,10 @@ def test_exported(stranger, scene, tmp_path):
     assert exported.settings == stranger.settings
     assert exported.model.window == stranger.model.window
     _, maps = own_reconstructions(stranger, clip)
-    np.testing.assert_allclose(exported.score(clip).frames, frame_scores(maps), atol=SAME)
+    scores = frame_scores(maps, stranger.patch)
+    np.testing.assert_allclose(exported.score(clip).frames, scores, atol=SAME)
     raw = [m.score for m in stream(exported, clip.frames()) if m.smoothed is None]
-    np.testing.assert_allclose(raw, frame_scores(maps), atol=SAME)
+    np.testing.assert_allclose(raw, scores, atol=SAME)
 
 
 # They are seen in the explorers -------------------------------------------------------------------
@@ -284,7 +285,7 @@ def test_score_explorer(stranger, scene):
     explorer = score_explorer(stranger, scene)
     for frame in (0, 20, 39):
         explorer.controls["frame"].value = frame
-        assert f"score {frame_scores(maps)[frame]:.4f}" in explorer.note.value
+        assert f"score {frame_scores(maps, stranger.patch)[frame]:.4f}" in explorer.note.value
         rebuilt, score_map = explorer.draw.__self__.rebuilt("11", frame)
         np.testing.assert_allclose(score_map, maps[frame], atol=SAME)
         np.testing.assert_allclose(rebuilt, 255 * Y[frame].permute(1, 2, 0), atol=.51)

@@ -50,7 +50,7 @@ def detector():
     from ddl_nb.data import Clip
     from ddl_nb.detector import Detector, Scale
     from ddl_nb.training import Settings
-    torch.manual_seed(0)
+    torch.manual_seed(3)                  # weights to which white is further off than black
     settings = Settings("recon", latent=8, height=32)
     made = Detector(settings.model().eval(), settings, (32, 48))
     smoothed = made.score(Clip(film(60, (30, 60)))).smoothed
