@@ -74,6 +74,15 @@ def test_score_leaves_scores_maps_and_videos(scored):
         assert maps.dtype == np.float16 and maps.shape == (FRAMES, 32, 48)
         assert np.isfinite(maps).all()
 
+def test_a_log_gets_few_lines(dataset, tmp_path):
+    "Where nobody watches, a bar does not renew its line a thousand times."
+    command = [COMMAND, "fit", dataset, "--out", tmp_path, *TINY, "--epochs", "2"]
+    log = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stderr
+    shown = [line for line in log.splitlines() if line.startswith("ddl:")]
+    steps = len(pd.read_csv(tmp_path/"training.csv"))
+    assert "\r" not in log and 2 <= len(shown) < steps / 10
+    assert f"{steps}/{steps}" in shown[-1]
+
 def test_scores_are_the_largest_patch_of_the_maps(scored, trained):
     table, side = pd.read_csv(scored/"scores.csv", dtype={"clip": str}), Detector.load(trained).patch
     def starts(length): return {*range(0, length - side + 1, side // 2), length - side}
