@@ -304,7 +304,7 @@ def info(what: Annotated[str, typer.Argument(help="A model file or folder, or a 
     if model: print(describe_model(Detector.load(model), model))
 
 # %% ../nbs/23_cli.ipynb #08ed703f
-DEMO_EPOCHS, DEMO_REGIMES = 6, ("recon", "ddl")
+DEMO_EPOCHS, DEMO_REGIMES = 2, ("recon", "ddl")
 
 def demo_run(regime, scene, out, seed):  # "recon" or "ddl", the plaza, a folder
     """Train one regime on the plaza, score its test clips and write record.json; returns the
