@@ -84,7 +84,8 @@ def test_a_log_gets_few_lines(dataset, tmp_path):
     assert f"{steps}/{steps}" in shown[-1]
 
 def test_scores_are_the_largest_patch_of_the_maps(scored, trained):
-    table, side = pd.read_csv(scored/"scores.csv", dtype={"clip": str}), Detector.load(trained).patch
+    table = pd.read_csv(scored/"scores.csv", dtype={"clip": str})
+    side = Detector.load(trained).patch
     def starts(length): return {*range(0, length - side + 1, side // 2), length - side}
     corners = [(y, x) for y in starts(32) for x in starts(48)]
     for name, rows in table.groupby("clip"):
