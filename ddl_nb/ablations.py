@@ -200,11 +200,17 @@ def run_cell(scene,     # with labels
     result = evaluate_run(detector, scene, folder)
     record = dict(settings=asdict(settings), steps=len(history),
                   training_seconds=round(seconds, 1),
-                  core_minutes=round(history.core_ms.sum() / 60_000, 3),
+                  core_minutes=_core_minutes(history),
                   anomaly_weight=float(history.anomaly_weight.iloc[-1]),
                   run=provenance(started), history=_in_hundred(history),
                   judged=read_judgements(folder))
     write_json(folder/"record.json", record | result)
+
+# %% ../nbs/11_ablations.ipynb #3387e7c5
+def _core_minutes(history):
+    "Of the whole training; None where it began before steps were timed so."
+    if "core_ms" not in history or history.core_ms.isna().any(): return None
+    return round(history.core_ms.sum() / 60_000, 3)
 
 def _in_hundred(history):
     "The path through training as a hundred means."
