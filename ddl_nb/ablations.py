@@ -93,11 +93,12 @@ def fit_scene(scene, settings, out, resume=False, **kwargs):
     the folder `out`. `kwargs` go to `Detector.fit`."""
     started = time.perf_counter()
     detector = Detector.fit(scene, settings, out, resume, **kwargs)
-    history = pd.read_csv(Path(out)/"training.csv")
-    weight = float(history.anomaly_weight.iloc[-1])
     about = dict(provenance(started), scene=scene.name, settings=asdict(settings),
-                 size=detector.size, steps=len(history), anomaly_weight=weight,
-                 scale=asdict(detector.scale), held_out=detector.held_out)
+                 size=detector.size, scale=asdict(detector.scale), held_out=detector.held_out,
+                 usual=dict(zip(detector.looks, detector.units)))
+    if detector.model is not None:
+        history = pd.read_csv(Path(out)/"training.csv")
+        about |= dict(steps=len(history), anomaly_weight=float(history.anomaly_weight.iloc[-1]))
     write_json(Path(out)/"run.json", about)
     return detector
 
@@ -121,18 +122,23 @@ def evaluate_run(detector,  # a `Detector`
                  scene,     # with labels; with masks, the figures that ask where come too
                  folder):   # for score maps, which are deleted in the end
     """Score the labelled test clips: what `ddl_nb.metrics.report` says of them, `won`, their
-    tables of pairs, and `core_ms_per_frame`, the processor time of scoring."""
+    tables of pairs, `core_ms_per_frame`, the processor time of scoring, and what each look says
+    alone where there are two."""
     labels, size, patch = labels_of(scene), detector.size, detector.patch
     clips = [c for c in scene.test if c.name in labels]
     with tempfile.TemporaryDirectory(dir=folder) as kept:
         files = {c.name: Path(kept)/f"{c.name}.npy" for c in clips if scene.masks}
         started = time.process_time()
-        scores = {c.name: detector.score(c, files.get(c.name)).frames for c in clips}
+        records = {c.name: detector.score(c, files.get(c.name)) for c in clips}
+        scores = {name: record.frames for name, record in records.items()}
         core_ms = 1000 * (time.process_time() - started) / sum(map(len, scores.values()))
         maps = {name: np.load(file, mmap_mode="c") for name, file in files.items()}
         masked = [name for name in files if name in scene.masks]
         masks = {name: load_masks(scene.masks[name], size) for name in masked}
-        result = report(scores, labels, None, scene.kinds, maps, masks, patch)
+        looks = {look: {name: record.looks[look] for name, record in records.items()}
+                 for look in (detector.looks if len(detector.looks) > 1 else ())}
+        result = report(scores, labels, None, scene.kinds, maps, masks, patch, looks=looks)
+    for look, theirs in looks.items(): result["looks"][look]["won"] = pairs_won(theirs, labels)
     return result | dict(won=pairs_won(scores, labels), core_ms_per_frame=round(core_ms, 3))
 
 # %% ../nbs/11_ablations.ipynb #17e052ab
@@ -349,7 +355,7 @@ def _same_run(file, settings):
     if not file.exists(): return
     def plain(settings): return json.loads(json.dumps(asdict(settings)))
     # a setting that did not exist then had its default
-    saved = plain(Settings()) | read_record(file)["settings"]
+    saved = plain(Settings()) | renamed(read_record(file)["settings"])
     for name, value in plain(settings).items():
         if saved[name] != value:
             raise DDLError(f"{file}: that run had {name} = {saved[name]}, the grid says {value}; "

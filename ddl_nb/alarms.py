@@ -267,7 +267,8 @@ def evaluate_scene(results, name, scene):  # `Results`; the scene's name there; 
     empty = background(scene.train, about.size, about.channels) if scene.train else None
     baselines = baseline_scores(clips, about.size, about.channels, empty, about.patch)
     maps, masks = _maps_and_masks(results, name, scene, clips)
-    made = report(raw, labels, baselines, scene.kinds, maps, masks, about.patch)
+    made = report(raw, labels, baselines, scene.kinds, maps, masks, about.patch,
+                  looks=results.looks(name, list(labels)))
     return made | dict(alarms=alarm_report(smoothed, labels, about.threshold, about.rates))
 
 def _maps_and_masks(results, name, scene, clips):

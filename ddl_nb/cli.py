@@ -237,6 +237,7 @@ def ablate(grid: Annotated[Path, typer.Argument(
                help="A TOML file: source, seeds, [settings] for all runs, and [grid], "
                     "whose combinations are the runs.")],
            out: Out,
+           source: Annotated[str, typer.Option(help="Footage, not the grid's.")] = None,
            scene: SceneName = None,
            jobs: Annotated[int, typer.Option(
                help="Runs side by side; one a processor by default.", min=1)] = None,
@@ -247,11 +248,11 @@ def ablate(grid: Annotated[Path, typer.Argument(
     """Train and evaluate a grid of settings.
 
     Writes runs.csv, a line a run. Finished runs are kept, stopped ones go on."""
-    source, runs = read_grid(grid)
-    scenes = pick_scenes(open_source(source), scene)
+    named, runs = read_grid(grid)
+    scenes = pick_scenes(open_source(source or named), scene)
     if len(scenes) > 1:
         names = ", ".join(s.name for s in scenes)
-        raise Misuse(f"{source} has several scenes: {names}; choose one with --scene")
+        raise Misuse(f"{source or named} has several scenes: {names}; choose one with --scene")
     table = run_grid(runs, scenes[0].check(), out, jobs, backend, judge=judge)
     shown = ["run", "micro_raw", "micro_smoothed", "macro_smoothed", "anomaly_weight", "steps",
              "training_seconds"]

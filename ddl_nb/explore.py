@@ -702,7 +702,8 @@ def pictures(self: _Scores, clip, frame):
     "The frame, its reconstruction, its error map and the truth."
     seen = _frames(self.detector, self.clips[clip])[frame]
     rebuilt, score_map = self.rebuilt(clip, frame)
-    error = _inferno(score_map / self.detector.scale.map)
+    usual = self.detector.units[0]                       # the error is the first look
+    error = _inferno(score_map / usual / self.detector.scale.map)
     masks = self.masks(clip)
     truth = _rgb(seen) if masks is None else _with_truth(seen, masks[frame])
     return seen, rebuilt, _outlined(error, largest_patch(score_map, self.detector.patch)), truth

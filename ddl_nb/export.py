@@ -16,7 +16,7 @@ import torch
 
 from .alarms import calibration_text
 from .data import to_tensor
-from .detector import Detector, header
+from .detector import Detector, header, looks_text
 from .models import parameters
 from .running import DDLError
 from .scoring import file_hash, need, openvino_core, runner
@@ -51,6 +51,9 @@ def export(detector,
 
 # %% ../nbs/19_export.ipynb #19expor3
 def _check_request(detector, path, clips):
+    if detector.model is None:
+        raise DDLError(f"{path}: a model of motion alone has no network to export; "
+                       "it runs as it is")
     if not detector.trained:
         raise DDLError(f"{detector.model.path}: exported already; "
                        "export from the model.safetensors that it came from")
@@ -146,11 +149,13 @@ PROGRAMS = {".safetensors": "PyTorch", ".onnx": "ONNX Runtime", ".xml": "OpenVIN
 def describe_model(detector, path):  # the file that it was read from
     "What there is to know of a model, a line each."
     s, scale, n = detector.settings, detector.scale, len(detector.settings.leave_out)
-    with torch.device("meta"): size = parameters(s.model())  # an exported model has no list of them
+    with torch.device("meta"): network = s.model()     # an exported model has no list of parameters
+    size = 0 if detector.model is None else parameters(network)
     ignored = "-" if detector.ignore is None else f"{detector.ignore.mean():.1%} of the picture"
     if s.ignore: ignored += f" ({s.ignore})"
     rows = asdict(s) | dict(
-        fps=s.fps or "the source's", ignore=ignored, leave_out=f"{n} stretches" if n else "-",
+        looks=looks_text(detector), fps=s.fps or "the source's", ignore=ignored,
+        leave_out=f"{n} stretches" if n else "-",
         start=s.start or "-", learnt="-" if detector.learnt is None else f"{detector.learnt:.3f}",
         scene=detector.scene, size="x".join(map(str, detector.size)), parameters=f"{size:,}",
         program=PROGRAMS[Path(path).suffix],

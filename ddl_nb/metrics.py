@@ -466,11 +466,12 @@ def _counts(labels):
     return dict(clips=len(y), two_class_clips=sum(len(set(v)) > 1 for v in y),
                 frames=sum(map(len, y)), anomalous=int(sum(map(np.sum, y))))
 
-def _baseline(scores, labels, smoothed, width, draws, seed):
-    "A baseline's measures, and how far the model's `smoothed` scores are ahead."
-    measures = raw_and_smoothed(scores, labels, width)
-    ahead = confidence(smoothed, labels, smooth_clips(scores, width), draws, seed)
-    return measures | {"difference": ahead}
+def _baseline(scores, labels, smoothed, width, draws, seed, kinds=None):
+    "A baseline's or a look's measures, and how far the model's `smoothed` scores are ahead."
+    theirs = smooth_clips(scores, width)
+    found = {"by_kind": by_kind(theirs, labels, kinds)} if kinds else {}
+    ahead = confidence(smoothed, labels, theirs, draws, seed)
+    return raw_and_smoothed(scores, labels, width) | found | {"difference": ahead}
 
 def _place(maps, masks, labels, patch):
     "Pixel AUC, RBDC and TBDC without their curves."
@@ -491,24 +492,24 @@ def report(scores,         # clip name -> (n,) raw frame scores of the model
            masks=None,     # clip name -> (n, h, w) at the maps' size
            patch=16,       # pixels: maps are averaged over such squares, as for frame scores
            width=17,       # frames, of the median filter
-           draws=1000,     # resamples of the clips
-           seed=0):
-    """All figures of a scored test set, ready for JSON: `frame_auc`, `minmax`, `confidence`,
-    `floors`, `baselines`, and with truth for them `by_kind`, `pixel_auc`, `rbdc`, `tbdc`.
-    AUCs in percent; None where there is none, and `reason` says why."""
+           draws=1000, seed=0,    # resamples of the clips
+           looks=None):    # look -> clip name -> (n,) its raw frame scores, where there are several
+    """All figures of a scored test set for JSON: `frame_auc`, `minmax`, `confidence`, `floors`,
+    `baselines`, `looks`, and with truth for them `by_kind`, `pixel_auc`, `rbdc`, `tbdc`. AUCs in
+    percent; None where there is none, and `reason` says why."""
     smoothed = smooth_clips(scores, width)
     raw = frame_auc(scores, labels)
     result = _counts(labels) | dict(width=width)
     result["frame_auc"] = _by_measure(raw, frame_auc(smoothed, labels))
-    result["by_clip"] = raw["by_clip"]
+    result |= {key: raw[key] for key in ("by_clip", "reason") if key in raw}
     result["minmax"] = _by_measure(frame_auc(minmax(scores), labels),
                                    frame_auc(minmax(smoothed), labels))
     result["confidence"] = {how: confidence(s, labels, None, draws, seed)
                             for how, s in (("raw", scores), ("smoothed", smoothed))}
     result["floors"] = floors(labels, seed=seed, width=width)
-    result["baselines"] = {name: _baseline(s, labels, smoothed, width, draws, seed)
-                           for name, s in (baselines or {}).items()}
-    if "reason" in raw: result["reason"] = raw["reason"]
+    def alone(s, kinds=None): return _baseline(s, labels, smoothed, width, draws, seed, kinds)
+    result["baselines"] = {name: alone(s) for name, s in (baselines or {}).items()}
+    result["looks"] = {name: alone(s, kinds) for name, s in (looks or {}).items()}
     if kinds: result["by_kind"] = by_kind(smoothed, labels, kinds)
     if maps and masks: result |= _place(maps, masks, labels, patch)
     return result
@@ -534,6 +535,8 @@ def _table(report):
     "The frame AUCs of the model, the floors and the baselines as a table of text."
     rows = {"model": _row(report["frame_auc"]),
             "model, min-max a clip (not live)": _row(report["minmax"])}
+    for name, values in report.get("looks", {}).items():
+        rows[f"{name} alone"] = _row(values, _difference(values["difference"]))
     for name, values in report["floors"].items(): rows[f"floor: {name}"] = _row(values)
     for name, values in report["baselines"].items():
         rows[f"baseline: {name}"] = _row(values, _difference(values["difference"]))
@@ -557,7 +560,9 @@ def _notes(report):
         yield (f"micro, smoothed: 95 % interval [{interval['low']:.1f}, {interval['high']:.1f}] "
                "by resampling clips; 'ahead' is micro, smoothed, paired by clip")
     for kind, found in report.get("by_kind", {}).items():
-        yield f"{kind}: AUC {_cell(found['auc'])} ({found['frames']} frames)"
+        alone = "".join(f", {name} alone {_cell(look['by_kind'][kind]['auc'])}"
+                        for name, look in report.get("looks", {}).items())
+        yield f"{kind}: AUC {_cell(found['auc'])}{alone} ({found['frames']} frames)"
     if "rbdc" in report:
         pixels, regions, tracks = (_cell(report[k]) for k in ("pixel_auc", "rbdc", "tbdc"))
         yield (f"pixel AUC {pixels}, RBDC {regions}, TBDC {tracks} "

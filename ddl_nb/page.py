@@ -179,7 +179,7 @@ def scored_pictures(results, clips):  # `Results`, (scene, clip) -> `ScoredClip`
     for e in strongest(results.events).itertuples():
         clip = clips[e.scene, e.clip]
         title = f"{clip.title}, {clip.when(e.start)} to {clip.when(e.end)}"
-        details = f"score {e.score:.4f}, frames {e.start} to {e.end}, peak {e.peak}"
+        details = f"score {e.score:.4f} ({e.look}), frames {e.start} to {e.end}, peak {e.peak}"
         shown.append((results.picture_of(e), title, details))
     return shown
 

@@ -19,7 +19,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .ablations import fit_scene
-from .detector import Calibration, Detector, Scale
+from .detector import LOOKS, Calibration, Detector, Scale, looks_text
 from .footage import contact_sheet, pictures, strangest
 from .running import (DDLError, clock, provenance, read_image, save_figure, write_file,
                             write_json, write_picture)
@@ -82,7 +82,7 @@ def to_source(box,    # x1, y1, x2, y2 in working pixels
 
 # %% ../nbs/16_results.ipynb #da273ebd
 EVENT_KINDS = dict(clip=str, start=int, end=int, peak=int, score=float,
-                   x1=int, y1=int, x2=int, y2=int)
+                   x1=int, y1=int, x2=int, y2=int, look=str)
 
 # %% ../nbs/16_results.ipynb #3d4a642a
 def event_table(record,    # a `Score`
@@ -90,10 +90,12 @@ def event_table(record,    # a `Score`
                 detector,
                 fps=None): # frames a second, where the clip does not say
     """A row for each event: clip, start, end, peak (frames from 0, start and end in the event),
-    the score there, and the box of the largest patch in source pixels, half open."""
+    the score there, the box of the largest patch in source pixels, half open, and the look that
+    is loudest at the peak."""
     events = find_events(record.smoothed, detector.threshold, gap_frames(clip.fps or fps))
     boxes = [to_source(record.boxes[e.peak], detector.size, clip.size) for e in events]
-    rows = [(clip.name, e.start, e.end, e.peak, e.score, *box) for e, box in zip(events, boxes)]
+    rows = [(clip.name, e.start, e.end, e.peak, e.score, *box, record.look(e.peak))
+            for e, box in zip(events, boxes)]
     # also where there are none
     return pd.DataFrame(rows, columns=list(EVENT_KINDS)).astype(EVENT_KINDS)
 
@@ -120,13 +122,14 @@ def peak_pictures(clip, events):  # the `Clip`, its rows of `event_table`
 def event_sheet(pictures,  # one an event
                 events):   # rows of `event_table`
     "Contact sheet of the peaks: uint8 (H, W, 3)."
-    rows = zip(*(events[name] for name in ("clip", "start", "end", "peak", "score")))
-    titles = [f"{clip} {start}-{end}\npeak {peak}, {score:.4f}"
-              for clip, start, end, peak, score in rows]
+    rows = zip(*(events[name] for name in ("clip", "start", "end", "peak", "score", "look")))
+    titles = [f"{clip} {start}-{end}\npeak {peak}, {score:.4f}\n{look}"
+              for clip, start, end, peak, score, look in rows]
     return contact_sheet(pictures, titles)
 
 # %% ../nbs/16_results.ipynb #16owner1
-SCORE_KINDS = dict(scene=str, clip=str, frame=int, score=float, smoothed=float)
+SCORE_KINDS = dict(scene=str, clip=str, frame=int, score=float, smoothed=float,
+                   **{look: float for look in LOOKS})
 
 # %% ../nbs/16_results.ipynb #8501124f
 ALL_EVENT_KINDS = dict(scene=str) | EVENT_KINDS
@@ -212,6 +215,16 @@ def clips(self: Results,
     groups = rows[rows["scene"] == scene].groupby("clip", sort=False)
     return {name: (g["score"].to_numpy(), g["smoothed"].to_numpy()) for name, g in groups}
 
+# %% ../nbs/16_results.ipynb #16looks1
+@patch
+def looks(self: Results, scene, clips):  # its name, names of clips
+    "Look -> clip's name -> (n,) its raw scores; none where a single look has judged."
+    rows = self.scores
+    rows = rows[(rows["scene"] == scene) & rows["clip"].isin(clips)]
+    if rows[list(LOOKS)].isna().any(axis=None): return {}
+    groups = dict(list(rows.groupby("clip", sort=False)))
+    return {look: {name: groups[name][look].to_numpy() for name in clips} for look in LOOKS}
+
 # %% ../nbs/16_results.ipynb #16owner5
 @patch
 def add(self: Results, scene, clip, record, detector):  # scene's name, `Clip`, `Score`, `Detector`
@@ -221,7 +234,8 @@ def add(self: Results, scene, clip, record, detector):  # scene's name, `Clip`, 
     about.rates[clip.name] = clip.fps
     events = event_table(record, clip, detector)
     frames = dict(scene=scene, clip=clip.name, frame=np.arange(len(record.frames)),
-                  score=record.frames, smoothed=record.smoothed)
+                  score=record.frames, smoothed=record.smoothed,
+                  **{look: record.looks.get(look, np.nan) for look in LOOKS})
     self._scores.append(pd.DataFrame(frames))
     self._events.append(events.assign(scene=scene)[list(ALL_EVENT_KINDS)])
     for name, table in (("scores", self.scores), ("events", self.events)):
@@ -318,6 +332,8 @@ def _read_table(path, kinds):
     except (OSError, ValueError) as e:
         why = str(e).splitlines()[0]
         raise DDLError(f"{path}: not a readable table of ddl score ({why}); score again") from e
+    before = {"look": LOOKS[0], **dict.fromkeys(LOOKS, np.nan)}    # what was not yet written then
+    table = table.assign(**{k: v for k, v in before.items() if k in kinds and k not in table})
     missing = [name for name in kinds if name not in table]
     if missing == ["scene"]:
         raise DDLError(f"{path}: {OLDER}")
@@ -436,14 +452,16 @@ def summary(title, record, events, detector):
 def strangest_stretches(detector, clips,  # the (parts of) clips that it was trained on
                         count=12):
     """Table of the strangest stretches, the strangest first: clip, first, last, peak (the
-    source's frame numbers), score at the peak, its box in source pixels; and their pictures."""
+    source's frame numbers), score at the peak, its box in source pixels, the look that is loudest
+    there; and their pictures."""
     rows = []
     for part, clip in enumerate(clips):
         record = detector.score(clip, progress=f"strangest, {clip.name}")
         for first, last, peak in strangest(record.smoothed, round(clip.fps or USUAL_FPS), count):
             box = to_source(record.boxes[peak], detector.size, clip.size)
-            rows.append((part, clip.name, first, last, peak, record.smoothed[peak], *box))
-    columns = ["part", "clip", "first", "last", "peak", "score", "x1", "y1", "x2", "y2"]
+            rows.append((part, clip.name, first, last, peak, record.smoothed[peak], *box,
+                         record.look(peak)))
+    columns = ["part", "clip", "first", "last", "peak", "score", "x1", "y1", "x2", "y2", "look"]
     table = pd.DataFrame(rows, columns=columns).astype({"score": float}).nlargest(count, "score")
     shown = {}
     for part, some in table.groupby("part"):
@@ -459,21 +477,23 @@ def fit_and_show(scene, settings, out,  # a `Scene`, `Settings`, a folder
                  resume=False, progress=True):
     "Train, then write strangest.csv and strangest.png; returns what to say of them."
     detector = fit_scene(scene, settings, out, resume, progress=progress)
-    window = detector.model.window
+    said = looks_text(detector)
+    window = settings.window
     clips = leave_out(scene.train, settings.leave_out, window, settings.fps)
     table, shown = strangest_stretches(detector, clips)
     left_out = out/"left_out.csv" if settings.leave_out else None
     if left_out: write_stretches(left_out, settings.leave_out)
     write_file(out/"strangest.csv", table.to_csv(index=False, float_format="%.6g"))
-    if table.empty: return "no stretch of its own training footage stands out"
+    if table.empty: return f"{said}\nno stretch of its own training footage stands out"
     rates = {c.name: c.fps for c in scene.train}
     times = [clock(peak, rates[clip]) for clip, peak in zip(table["clip"], table["peak"])]
-    rows = table[["clip", "first", "last"]].assign(time=times, score=table["score"].round(4))
-    titles = [f"{clip} {first}-{last}\n{time}, score {score:.4f}"
-              for clip, first, last, time, score in rows.itertuples(index=False)]
+    rows = table[["clip", "first", "last"]].assign(time=times, score=table["score"].round(4),
+                                                   look=table["look"])
+    titles = [f"{clip} {first}-{last}\n{time}, score {score:.4f}\n{look}"
+              for clip, first, last, time, score, look in rows.itertuples(index=False)]
     write_picture(out/"strangest.png", contact_sheet(shown, titles))
     above = (table["score"] > detector.threshold).sum()
-    return _strangest_text(out, rows, above, detector.threshold, left_out)
+    return f"{said}\n\n{_strangest_text(out, rows, above, detector.threshold, left_out)}"
 
 # %% ../nbs/16_results.ipynb #18b7da10
 def write_stretches(path, stretches):  # (clip, first, last) rows

@@ -296,14 +296,15 @@ def keep_arrays(arrays,  # iterable of arrays of one shape
                 path,    # a .npy file
                 shape,   # of the whole: how many, then the shape of each
                 dtype,   # what they are kept as
-                *remedy):
+                *remedy,
+                kept=lambda array: array):   # what of each is written
     "Pass arrays on while writing them to a file for `np.load`, whole or not at all."
     with whole_file(path, *remedy) as part, open(part, "wb") as f:
         kind = np.lib.format.dtype_to_descr(np.dtype(dtype))
         header = {"descr": kind, "fortran_order": False, "shape": tuple(shape)}
         np.lib.format.write_array_header_1_0(f, header)
         for array in arrays:
-            f.write(array.astype(dtype, copy=False).tobytes())
+            f.write(kept(array).astype(dtype, copy=False).tobytes())
             yield array
 
 # %% ../nbs/25_running.ipynb #174610d2

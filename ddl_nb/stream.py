@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
 
-from .data import prepare
+from .detector import Looks, judge, mean_map
 from .running import DDLError
-from .scoring import Maps, ahead, frame_scores, heat_map
+from .scoring import ahead, heat_map
 from .training import rate_step
 
 # %% ../nbs/18_stream.ipynb #6e209766
@@ -25,9 +25,10 @@ class Moment:
     frame: int                                            # counted from 0
     score: float                                          # raw
     smoothed: float | None = None
-    map: np.ndarray | None = field(default=None, repr=False)      # (h, w), in [0, 1]
+    map: np.ndarray | None = field(default=None, repr=False)      # (h, w)
     picture: np.ndarray | None = field(default=None, repr=False)  # as it came in
     scale: float = field(default=1., repr=False)                  # map value at full strength
+    look: str | None = None                                       # the loudest one
 
     def heat_map(self):
         "The picture with the score map laid over it: uint8 (H, W, 3)."
@@ -61,13 +62,13 @@ class Stream:
     """A running source, scored frame by frame. Moments come in order: of each frame its raw score
     (T - 1)/2 frames behind it, its smoothed score 8 frames later."""
     def __init__(self, detector,
-                 # its frames a second; only a model that sees a rate of its own needs to know
-                 fps=None):
+                 # its frames a second: a model that sees a rate of its own needs to know, and
+                 fps=None):       # motion, unless it is the rate that it was learnt at
         self.detector, self.every = detector, rate_step("stream", fps, detector.settings.fps)
-        self.maps, self.median = Maps(detector.model), RunningMedian()
+        self.looks, self.median = Looks(detector, fps and fps / self.every), RunningMedian()
         self.pictures, self.shape = deque(), None                  # not scored yet; of each frame
         self.read = self.scored = self.smoothed = 0                # frames
-        self.known = deque()                                 # (map, score) of frames that were seen
+        self.known = deque()                           # (map, score, look) of frames that were seen
         self.seen = None                                        # the last one, as the model sees it
 
     def push(self, frame):  # uint8 (H, W), (H, W, 1) or (H, W, 3), red first, always of one shape
@@ -75,16 +76,17 @@ class Stream:
         frame = np.asarray(frame)
         self._check(frame)
         if self.read % self.every == 0:
-            self.seen = prepare(frame, self.detector.size, self.detector.settings.channels)
+            self.seen = self.looks.see(frame)
             # the first one stands for those before it
-            self._see(1 + self.maps.half * (self.read == 0))
+            self._see(1 + self.looks.half * (self.read == 0))
         self.pictures.append(frame)
         self.read += 1
         return self._moments()
 
     def close(self):
         "What is known at the end of the stream."
-        if self.read: self._see(self.maps.half)             # the last one stands for those after it
+        if self.read: self._see(self.looks.half)            # the last one stands for those after it
+        self._know(self.looks.close())
         return self._moments() + [self._smooth(pair) for pair in self.median.close()]
 
 # %% ../nbs/18_stream.ipynb #18strea9
@@ -99,9 +101,15 @@ def _check(self: Stream, frame):
 @patch
 def _see(self: Stream, times):
     "Show the model the last frame so many times; keep the maps that it gives."
-    for _ in range(times):
-        for m in map(self.detector.counted, self.maps.push(self.seen[None])):
-            self.known.append((m, float(frame_scores(m[None], self.detector.patch)[0])))
+    for _ in range(times): self._know(self.looks.push([self.seen]))
+
+# %% ../nbs/18_stream.ipynb #18look01
+@patch
+def _know(self: Stream, stacks):
+    for stack in stacks:
+        score, _, looks = judge([stack], self.detector.patch)
+        look = self.detector.looks[looks[0].argmax()]
+        self.known.append((mean_map(stack), float(score[0]), look))
 
 @patch
 def _smooth(self: Stream, pair):
@@ -112,9 +120,9 @@ def _smooth(self: Stream, pair):
 def _moments(self: Stream):
     moments, scale = [], self.detector.scale
     while self.known and self.scored < self.read:
-        (score_map, score), frame = self.known[0], self.scored
+        (score_map, score, look), frame = self.known[0], self.scored
         moments.append(Moment(frame, score, None, score_map, self.pictures.popleft(),
-                              scale.map if scale else 1.))
+                              scale.map if scale else 1., look))
         self.scored += 1
         if self.scored % self.every == 0: self.known.popleft()   # the next one has a map of its own
         pair = self.median.push(score)

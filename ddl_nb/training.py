@@ -364,6 +364,8 @@ class Settings:
     height: int = 128             # of the frames it sees, pixels
     width: int | None = None      # of them; from the source's aspect by default
     patch: int | str = "person"   # side of the patches of a score map: pixels, or an object's size
+    looks: str = "both"           # what judges a frame: reconstruction, motion or both
+    floor: float = .1             # of usual motion, a share of the scene's usual speed
     pseudo: str = "noise"         # how an anomaly is faked
     ratio: str = "pixel"          # how equation 7 is read
     anomaly_weight: float = .5    # sigma: constant in sdl, the start in ddl
@@ -387,7 +389,8 @@ class Settings:
 
 # %% ../nbs/06_training.ipynb #4012b021
 CHOICES = dict(regime=("recon", "sdl", "ddl"), arch=ARCHITECTURES, pseudo=PSEUDO_ANOMALIES,
-               ratio=READINGS, schedule=("onecycle", "step"), channels=(1, 3))
+               ratio=READINGS, schedule=("onecycle", "step"), channels=(1, 3),
+               looks=("reconstruction", "motion", "both"))
 
 @patch
 def check(self: Settings):
@@ -395,7 +398,7 @@ def check(self: Settings):
     for name, value in (("kernels", self.kernels), ("leave_out", map(tuple, self.leave_out))):
         object.__setattr__(self, name, tuple(value))               # lists come from JSON and TOML
     for name, choices in CHOICES.items(): one_of(name, getattr(self, name), choices)
-    for name in ("epochs", "minutes", "rate", "batch", "excerpt", "fps"):
+    for name in ("epochs", "minutes", "rate", "batch", "excerpt", "fps", "floor"):
         value = getattr(self, name)
         if value is not None and not 0 < value < math.inf:
             raise DDLError(f"{name} must be a positive number, not {value!r}")
@@ -575,10 +578,9 @@ def _choose_footage(self: Trainer, scene, start, state):
     self.ignore = self._inherited(start)
     if s.ignore: self.ignore = read_ignore(s.ignore, self.clips, self.size)
     train, self.held_out = hold_out(self.clips, s.holdout, window, s.fps)
-    tracks = self._find_tracks()
-    self.data = TrackedClips([at_rate(c, s.fps) for c in train], tracks, self.size, s.channels,
-                             max(s.excerpt, window), window, 10 * s.batch, s.seed,
-                             self.ddl.pseudo.counts)
+    self.train, tracks = [at_rate(c, s.fps) for c in train], self._find_tracks()
+    self.data = TrackedClips(self.train, tracks, self.size, s.channels, max(s.excerpt, window),
+                             window, 10 * s.batch, s.seed, self.ddl.pseudo.counts)
     if tracks is not None and not self.data.has_tracks:
         raise DDLError(f"scene {scene.name}: no object was found in {window} consecutive frames, "
                        "so there is nowhere to put a pseudo anomaly; "
@@ -628,7 +630,7 @@ def _count_steps(self: Trainer):
 def renamed(settings):  # as saved by any version
     "The same by today's names, with what was not yet a setting then."
     now = {{"stretch": "excerpt"}.get(name, name): value for name, value in settings.items()}
-    return {"patch": 16} | now
+    return {"patch": 16, "looks": "reconstruction"} | now
 
 @patch
 def _same_settings(self: Trainer, saved):

@@ -466,13 +466,14 @@ class Notifier:
 class Shot:
     """A scored frame.
 
-    It has its number since the watch began, its `Frame`'s time, JPEG, size (H, W) and score map,
-    and its smoothed score once that is known."""
+    It has its number since the watch began, its `Frame`'s time, JPEG, size (H, W), score map and
+    loudest look, and its smoothed score once that is known."""
     frame: int
     time: float
     jpeg: bytes = field(repr=False)
     size: tuple
     map: np.ndarray = field(repr=False)
+    look: str
     score: float | None = None
 
     def picture(self):
@@ -622,7 +623,7 @@ def _about(self: Recorder, shot, start):
     box = largest_patch(shot.map, self.detector.patch)
     box = to_source(box, shot.map.shape, shot.size)
     return dict(source=self.source, start=iso(start), score=round(shot.score, 6),
-                threshold=round(self.threshold, 6), box=[int(x) for x in box],
+                threshold=round(self.threshold, 6), look=shot.look, box=[int(x) for x in box],
                 size=list(shot.size))
 
 # %% ../nbs/20_watch.ipynb #63e71f42
@@ -863,7 +864,7 @@ def _scored(self: WatchedStream, moment):
     self.latency = time.monotonic() - frame.arrived
     jpeg = cv2.imencode(".jpg", frame.picture[..., ::-1])[1].tobytes()
     size = frame.picture.shape[:2]
-    self.shots.append(Shot(self.count, frame.time, jpeg, size, moment.map))
+    self.shots.append(Shot(self.count, frame.time, jpeg, size, moment.map, moment.look))
     self.times.append(frame.time)
     self.count += 1
     self.checks.scored(frame, moment.score)
