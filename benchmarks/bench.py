@@ -156,7 +156,7 @@ def eight_bits(folder):
     """AUC of a trained model in float32 and in 8 bits; the model is the plaza's, which beats the
     baselines there."""
     scene = plaza()
-    detector = Detector.load("plaza")
+    detector = Detector.load("plaza").alone("reconstruction")
     export(detector, folder / "plaza.xml", scene.train)
     small = Detector.load(folder / "plaza.xml")
     def micro(scores): return frame_auc(scores, scene.labels)["micro"]

@@ -58,7 +58,7 @@ from ddl_nb.plaza import plaza
 from ddl_nb.training import find_tracks
 SIZE = (256, 256)
 scene = plaza(train_clips=1, test_clips=2, size=SIZE)
-detector = Detector.load("plaza")
+detector = Detector.load("plaza").alone("reconstruction")
 detector.size = SIZE                                          # its weights do for any size
 objects = find_tracks(scene.train, SIZE)
 torch.manual_seed(0)

@@ -44,7 +44,7 @@ def scene_frames():
 
 def detector():
     from ddl_nb.detector import Detector
-    return Detector.load("plaza")
+    return Detector.load("plaza").alone("reconstruction")
 
 
 def training():

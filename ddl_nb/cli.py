@@ -342,10 +342,17 @@ def demo(out: Out = Path("demo"), seed: Seed = 0):
     weight = pd.read_csv(out/"ddl"/"training.csv")["anomaly_weight"].iloc[-1]
     about = dict(anomaly_weight=weight, seed=seed, run=provenance(started))
     write_json(out/"report.json", reports | about)
-    auc = {regime: made["frame_auc"]["micro"]["smoothed"] for regime, made in reports.items()}
-    print(f"\nframe AUC, micro, smoothed: recon {auc['recon']:.1f}, ddl {auc['ddl']:.1f}; "
+    print(f"\nframe AUC, micro, smoothed: {micro_text(reports)}; "
           f"the learnt anomaly weight is {weight:.3f}; one seed, "
           f"{time.perf_counter() - started:.0f} s\n{out.resolve()}")
+
+# %% ../nbs/23_cli.ipynb #23micro1
+def micro_text(reports):  # regime -> its report
+    "Micro AUC of both looks, and of reconstruction alone, of each regime."
+    def micro(of): return ", ".join(f"{regime} {of(made)['micro']['smoothed']:.1f}"
+                                    for regime, made in reports.items())
+    return (f"both looks {micro(lambda made: made['frame_auc'])}; reconstruction alone "
+            f"{micro(lambda made: made['looks']['reconstruction'])}")
 
 # %% ../nbs/23_cli.ipynb #a60521ff
 def show_shipped(seed, out):  # of the plaza, a folder

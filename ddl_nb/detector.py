@@ -10,7 +10,7 @@ __all__ = ['SHIPPED', 'LOOKS', 'QUIET', 'Scale', 'Calibration', 'Score', 'Detect
 import base64, itertools, json
 from array import array
 from collections import deque
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import cv2
@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 import ddl_nb
 from .data import prepare
 from .motion import Motion, learn_motion, pack_motion, unpack_motion
-from .running import Bar, DDLError, keep_arrays, write_file
+from .running import Bar, DDLError, keep_arrays, one_of, write_file
 from .scoring import (Exported, Maps, ahead, chunks, frame_scores, largest_patches,
                             repeat_edges, smooth)
 from .training import ARCHITECTURE, FINDERS, Settings, Trainer, at_rate, renamed
@@ -113,6 +113,7 @@ class Detector:
     patch: int = 16
     motion: Motion | None = None
     units: tuple = (1.,)
+    scales: list = field(default_factory=list)     # of each look alone, where there are two
 
 # %% ../nbs/10_detector.ipynb #10props1
 @patch(as_prop=True)
@@ -273,6 +274,7 @@ def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=Tr
     if out: detector.save(Path(out)/"model.safetensors")
     return detector
 
+# %% ../nbs/10_detector.ipynb #10meas01
 @patch
 def measure(self: Detector, clips):  # normal footage, preferably not trained on
     "Set the looks' units and the score scale from the scores of normal clips."
@@ -284,8 +286,19 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
     looks = [judge(noted(self.stacks(clip)), self.patch)[2] for clip in clips]
     if len(self.looks) > 1:
         self.units = tuple(float(u) or 1. for u in np.concatenate(looks).mean(axis=0))
+        self.scales = [measure_scale([smooth(some[:, k]) for some in looks], np.array(peaks)[:, k])
+                       for k in range(len(self.looks))]
     scores = [smooth(fused(some / self.units)) for some in looks]
     self.scale = measure_scale(scores, np.mean(np.array(peaks) / self.units, axis=1))
+
+@patch
+def alone(self: Detector, look):  # "reconstruction" or "motion"
+    "A detector with this look only, not calibrated; itself where it has no other."
+    one_of("look", look, self.looks)
+    if len(self.looks) == 1: return self
+    other = dict(zip(self.looks, ("motion", "model")))[look]
+    return replace(self, units=(1.,), scale=self.scales[self.looks.index(look)], scales=[],
+                   calibration=None, settings=replace(self.settings, looks=look), **{other: None})
 
 # %% ../nbs/10_detector.ipynb #10look30
 def looks_text(detector):
@@ -306,6 +319,7 @@ def header(detector):
                  held_out=detector.held_out, scene=detector.scene, learnt=detector.learnt,
                  patch=detector.patch, motion=pack_motion(detector.motion), units=detector.units,
                  scale=detector.scale and asdict(detector.scale),
+                 scales=[asdict(scale) for scale in detector.scales],
                  calibration=detector.calibration and asdict(detector.calibration),
                  ignore=None if packed is None else base64.b64encode(packed).decode())
     return json.dumps(about)
@@ -340,7 +354,8 @@ def _from_header(path, text, build):  # a file, its header, and settings -> mode
                             scene=about["scene"], learnt=about.get("learnt"),
                             patch=about.get("patch", 16),
                             motion=unpack_motion(about.get("motion")),
-                            units=tuple(about.get("units", (1.,))))
+                            units=tuple(about.get("units", (1.,))),
+                            scales=[Scale(**scale) for scale in about.get("scales", ())])
         if about["scale"]: detector.scale = Scale(**about["scale"])
         if about.get("calibration"): detector.calibration = Calibration(**about["calibration"])
         if about.get("ignore"): detector.ignore = _unpacked(about["ignore"], size)

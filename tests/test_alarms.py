@@ -30,7 +30,8 @@ def yard(tmp_path_factory):
     write_movie(root/"normal"/"a.mp4", footage(1, n=60)[0])
     long = np.concatenate([footage(seed, n=62)[0] for seed in range(30, 40)])
     write_movie(root/"quiet"/"b.mp4", np.concatenate([long, long[::-1]]))
-    call("fit", root/"normal", "--out", root/"run", *TINY, "--regime", "recon").works()
+    call("fit", root/"normal", "--out", root/"run", *TINY, "--regime", "recon",
+         "--looks", "reconstruction").works()
     return root
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def event(alarms):
     return one
 
 def test_the_event_is_tuesdays_square(alarms, event):
-    columns = ["scene", "clip", "start", "end", "peak", "score", "x1", "y1", "x2", "y2"]
+    columns = ["scene", "clip", "start", "end", "peak", "score", "x1", "y1", "x2", "y2", "look"]
     assert list(pd.read_csv(alarms/"events.csv")) == columns
     assert (event.scene, event.clip) == ("week", "tuesday")
     assert event.start <= event.peak <= event.end

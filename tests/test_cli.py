@@ -31,7 +31,8 @@ def movie_size(path):
 def check_scores(path, lengths):
     "scores.csv has every frame of every clip once, in order, with finite scores and their median."
     table = pd.read_csv(path, dtype={"clip": str})
-    assert list(table) == ["scene", "clip", "frame", "score", "smoothed"]
+    assert list(table) == ["scene", "clip", "frame", "score", "smoothed", "reconstruction",
+                           "motion"]
     frames = [(name, i) for name, n in lengths.items() for i in range(n)]
     assert list(zip(table["clip"], table["frame"])) == frames
     assert np.isfinite(table[["score", "smoothed"]]).all(axis=None)
@@ -91,7 +92,11 @@ def test_scores_are_the_largest_patch_of_the_maps(scored, trained):
     for name, rows in table.groupby("clip"):
         maps = np.load(scored/"maps"/f"{name}.npy").astype(float)
         patches = [maps[:, y:y + side, x:x + side].mean((1, 2)) for y, x in corners]
-        np.testing.assert_allclose(rows.score, np.max(patches, axis=0), rtol=2e-3)
+        largest, looks = np.max(patches, axis=0), rows[["reconstruction", "motion"]].to_numpy()
+        # the maps are the looks' mean, the score their geometric mean
+        assert (looks.max(1) / 2 < largest * 1.01).all() and (largest < looks.mean(1) * 1.01).all()
+        together = np.maximum(looks, .5).prod(axis=1) ** .5
+        np.testing.assert_allclose(rows.score, together, rtol=1e-5)
 
 def test_evaluate_writes_the_report(dataset, scored):
     command = [COMMAND, "evaluate", scored/"scores.csv", dataset]
@@ -144,7 +149,7 @@ def test_scoring_again_leaves_nothing_of_other_scores(dataset, movies, trained, 
     assert content() == before                                # nothing better is there yet
     call("score", trained, dataset, "--out", tmp_path).works()
     assert names(tmp_path) == {*SCORED, "notes.txt"}
-    assert {f.stem.split("-")[0] for f in (tmp_path/"events").iterdir()} == {"01", "02"}
+    assert {f.stem.split("-")[0] for f in (tmp_path/"events").iterdir()} <= {"01", "02"}
 
 
 # Other sources --------------------------------------------------------------------------

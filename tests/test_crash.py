@@ -187,7 +187,7 @@ def test_full_disk_while_training(small_disk, stopped, whole, dataset):
     (["--maps"], 40_000, "maps/01.npy"),
     (["--video"], 40_000, "maps/01.npy"),
     (["--video"], 150_000, "video/01.mp4"),
-    ([], 12_288, "events/01-15.jpg"),
+    ([], 12_288, "events/01-0.jpg"),
     ([], 53_248, "timeline.png"),
 ])
 def test_full_disk_while_scoring(extra, free, file, small_disk, dataset, trained):

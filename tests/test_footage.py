@@ -125,7 +125,7 @@ def test_what_happens_in_the_ignored_region_does_not_ring(model, yard):
     normal, ignored, seen = (detector.score(Clip(f, fps=20)).frames.mean()
                              for f in (frames, inside, beside))
     # what is ignored is seen beside it, as far as the network's eye reaches
-    assert ignored - normal < (seen - normal) / 3 and seen > 1.5 * normal, (normal, ignored, seen)
+    assert ignored - normal < (seen - normal) / 3 and seen > 1.3 * normal, (normal, ignored, seen)
 
 def test_boxes_say_the_same_as_a_mask(model, yard, tmp_path):
     options = *TINY, "--fps", 5, "--ignore", "0,0,32,24"
@@ -253,7 +253,8 @@ def square(tmp_path_factory):
 def first_fit(square, tmp_path_factory):
     "The folder of a model of them, and what the command printed."
     out = tmp_path_factory.mktemp("first")
-    return out, call("fit", square, "--out", out, *TINY[:4], "--epochs", 1).works().out
+    return out, call("fit", square, "--out", out, *TINY[:4], "--epochs", 1,
+                     "--looks", "reconstruction").works().out
 
 def test_fit_shows_the_strangest_stretch(first_fit):
     out, shown = first_fit
@@ -271,7 +272,7 @@ def test_the_next_fit_leaves_it_out(first_fit, square, tmp_path):
     top, kept = table.iloc[0], tmp_path/"strangest.csv"
     table.iloc[:1].to_csv(kept, index=False)
     out = tmp_path/"n"
-    options = *TINY[:4], "--epochs", 1, "--leave-out", kept
+    options = *TINY[:4], "--epochs", 1, "--leave-out", kept, "--looks", "reconstruction"
     shown = call("fit", square, "--out", out, *options).works().out
     assert f"--leave-out {out/'left_out.csv'} --leave-out" in shown
     again = pd.read_csv(out/"strangest.csv")

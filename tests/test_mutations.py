@@ -268,6 +268,25 @@ MUTANTS = {
             ("cv2.cvtColor(frame[:h, :w], cv2.COLOR_RGB2BGR)", "frame[:h, :w]"),
         ],
     },
+    "motion": {
+        ("half_axes", "test_eq(half_axes("): [
+            ("np.maximum(-flow, 0)", "np.maximum(flow, 0)"),
+        ],
+        ("weighted_median", "test_eq(weighted_median("): [
+            ("below[-1] / 2", "below[-1] / 3"),
+        ],
+        ("learn_motion", "test_close(learnt.usual"): [
+            ("weight * v**2", "v**2"),                           # each moment alike
+            ("(0, 0), 1)", "(0, 0), 2)"),
+        ],
+        ("Motion.map", "test_close(score_map[y, x]"): [
+            ("self.floor * self.speed", "self.speed"),
+            ("v / np.maximum", "v * np.maximum"),
+        ],
+        ("Motion.rate", "(25, .5, 1)"): [
+            ("fps / self.fps", "self.fps / fps"),
+        ],
+    },
     "detector": {
         ("measure_scale", "test_eq(asdict(scale)"): [
             ("(.5, .9, .95, .99, 1)", "(.5, .1, .05, .01, 0)"),
@@ -276,20 +295,27 @@ MUTANTS = {
             ("self.scale.q99", "self.scale.q95"),
         ],
         ("Detector.measure", "test_close(detector.threshold"): [
-            ("smooth(_frame_scores(noted(self.maps(clip)), self.patch)[0])",
-             "_frame_scores(noted(self.maps(clip)), self.patch)[0]"),
+            ("smooth(fused(some / self.units))", "fused(some / self.units)"),
         ],
-        ("_frame_scores", "test_eq(kept.boxes.tolist()"): [
-            ("largest_patches(some, patch)", "largest_patches(some[::-1], patch)"),
+        ("judge", "test_eq(kept.boxes.tolist()"): [
+            ("some.mean(axis=1)", "some[::-1].mean(axis=1)"),
+        ],
+        ("judge", "test_eq(boxes[:2].tolist()"): [
+            ("some.mean(axis=1)", "some[:, 0]"),
+        ],
+        ("fused", "test_close(fused("): [
+            ("np.maximum(looks, QUIET)", "np.maximum(looks, 1e-9)"),
+            ("if looks.shape[1] == 1: return looks[:, 0]", ""),
+            (".mean(axis=1)", ".sum(axis=1)"),
         ],
         ("_load_trained", 'refused("nan", "not finite")'): [
             ("w.isfinite().all()", "w.ndim >= 0"),
         ],
         # ignored regions, a lower rate
         ("Detector.counted", "# a bit a pixel, written as text"): [
-            ("score_map * ~self.ignore", "score_map * self.ignore"),
+            ("maps * ~self.ignore", "maps * self.ignore"),
         ],
-        ("Detector.maps", "test_eq(record.frames, seen.frames["): [
+        ("Detector.stacks", "test_eq(record.frames, seen.frames["): [
             ("itertools.islice(repeated, len(clip))", "repeated"),
         ],
     },

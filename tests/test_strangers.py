@@ -26,7 +26,7 @@ from ddl_nb.training import DDL, Settings, Trainer, find_tracks
 GUIDE = (Path(__file__).parent.parent/"CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
 SIZE = 32, 48
-TINY = dict(height=SIZE[0], latent=8, epochs=.5, seed=3)
+TINY = dict(height=SIZE[0], latent=8, epochs=.5, seed=3, looks="reconstruction")
 SAME = 1e-5
 
 

@@ -16,7 +16,7 @@ from conftest import COMMAND, call, spawn, write_movie
 SECRET = "gehe1m"
 ALLOWED = "Basic " + b64encode(f"admin:{SECRET}".encode()).decode()
 # the fields of an event, and those that are known at its beginning
-EVENT = {"source", "start", "end", "seconds", "peak", "score", "threshold", "box", "size",
+EVENT = {"source", "start", "end", "seconds", "peak", "score", "threshold", "look", "box", "size",
          "frames", "snapshot", "clip", "cut"}
 BEGUN = ("source", "start", "snapshot", "clip", "threshold")
 
