@@ -174,7 +174,7 @@ class Looks:
         "The frame as each look sees it."
         d, pictures = self.detector, []
         if self.network: pictures.append(prepare(frame, d.size, d.settings.channels))
-        if d.motion: pictures.append(d.motion.picture(frame))
+        if d.motion: pictures.append(d.motion.picture(frame, d.ignore))
         return pictures
 
 # %% ../nbs/10_detector.ipynb #10look09
@@ -265,7 +265,8 @@ def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=Tr
     trainer = Trainer(scene, settings, out, resume, settings.start and cls.load(settings.start))
     alone, both = settings.looks == "motion", settings.looks == "both"
     model = None if alone else trainer.run(progress, watch)
-    motion = learn_motion(trainer.train, settings.floor) if alone or both else None
+    args = trainer.train, settings.floor, trainer.ignore
+    motion = learn_motion(*args) if alone or both else None
     held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
     learnt = trainer.module.weight().item() if model and settings.regime == "ddl" else None
     detector = cls(model, settings, tuple(trainer.size), None, held_out, scene.name, learnt,
