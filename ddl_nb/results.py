@@ -379,12 +379,12 @@ def check_place(folder, clips):  # for results; `Clip`s
     with contextlib.suppress(OSError), open(place/"scores.csv", encoding="utf-8") as f:
         if f.readline().startswith("clip,"): raise DDLError(f"{place/'scores.csv'}: {OLDER}")
 
-def annotated(detector, clip, smoothed, maps, first=0):
-    "Yield a clip's frames from `first` on as `annotate` draws them."
+def annotated(detector, clip, smoothed, maps, first=0, looks=repeat(None)):
+    "Yield a clip's frames from `first` on as `annotate` draws them; `looks` is what to write."
     last = first + len(smoothed)
     frames = clip.part(first, last).frames()
     yield from map(annotate, frames, maps, repeat(detector.scale.map), smoothed,
-                   repeat(detector.threshold), repeat(detector.patch))
+                   repeat(detector.threshold), repeat(detector.patch), looks)
 
 # %% ../nbs/16_results.ipynb #a3fef6ed
 SAME_ASPECT = 1.05
@@ -403,15 +403,17 @@ def aspect_message(detector, size):  # (height, width) of the footage
 def write_videos(results, scene, clip, record, events, detector,
                  whole):  # one video of the whole clip, else one an event
     "Annotated videos of a clip."
-    fps = clip.fps or USUAL_FPS
+    fps, looks = clip.fps or USUAL_FPS, [record.look(i) for i in range(len(clip))]
+    if len(detector.looks) == 1: looks = [None] * len(clip)
     if whole:
-        frames = annotated(detector, clip, record.smoothed, record.maps())
+        frames = annotated(detector, clip, record.smoothed, record.maps(), looks=looks)
         return write_video(results.file("video", scene, f"{clip.name}.mp4"), frames, fps)
     context = round(CONTEXT_SECONDS * fps)
     for start, end in zip(events["start"], events["end"]):
         first, last = max(0, start - context), min(len(clip), end + 1 + context)
         maps = detector.maps(clip.part(first, last))
-        frames = annotated(detector, clip, record.smoothed[first:last], maps, first)
+        frames = annotated(detector, clip, record.smoothed[first:last], maps, first,
+                           looks[first:last])
         write_video(results.file("events", scene, f"{clip.name}-{start}.mp4"), frames, fps)
 
 # %% ../nbs/16_results.ipynb #16scene5

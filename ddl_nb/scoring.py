@@ -352,10 +352,12 @@ def heat_map(frame,      # uint8 (H, W, 3)
     alpha = .85 * share[..., None]
     return (frame * (1 - alpha) + colours * alpha).astype(np.uint8)
 
+# %% ../nbs/07_scoring.ipynb #07annot1
 def annotate(frame, score_map, scale,
              score,       # the frame's smoothed score
              threshold,   # above it the frame counts as abnormal
-             patch=16):   # of a score map, pixels
+             patch=16,    # of a score map, pixels
+             look=None):  # what to write beside the patch
     """Heat map, the largest patch outlined, and a bar below: the score against the threshold
     (white tick), orange above it. uint8 (H + 12, W, 3)."""
     image, (H, W) = heat_map(frame, score_map, scale), frame.shape[:2]
@@ -365,6 +367,9 @@ def annotate(frame, score_map, scale,
         x1, y1, x2, y2 = largest_patch(score_map, patch)
         corners = (int(x1 * fx), int(y1 * fy)), (int(x2 * fx) - 1, int(y2 * fy) - 1)
         cv2.rectangle(image, *corners, colour, 2)
+        if look:
+            below = corners[0][0], min(H - 4, corners[1][1] + 14)
+            cv2.putText(image, look, below, cv2.FONT_HERSHEY_PLAIN, 1, colour, lineType=cv2.LINE_AA)
     bar = np.full((12, W, 3), 30, np.uint8)
     bar[2:10, :int(W * min(1, score / (2 * threshold)))] = colour
     bar[:, W // 2 - 1:W // 2 + 1] = 255              # the threshold stands in the middle of the bar

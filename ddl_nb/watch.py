@@ -630,7 +630,8 @@ def _about(self: Recorder, shot, start):
 @patch
 def _snapshot(self: Recorder, recording, shot):
     scale, patch = self.detector.scale.map, self.detector.patch
-    image = annotate(shot.picture(), shot.map, scale, shot.score, self.threshold, patch)
+    look = shot.look if len(self.detector.looks) > 1 else None
+    image = annotate(shot.picture(), shot.map, scale, shot.score, self.threshold, patch, look)
     return self._written(f"{recording.name}.jpg", write_picture, image)
 
 @patch
