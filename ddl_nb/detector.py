@@ -423,8 +423,8 @@ def _load_exported(path):
 def go_on(model,       # a file, a folder or a name, for `Detector.load`
           **options):  # of `Settings`, where the model's are not wanted
     """`Settings` to train on from a model: its own, with the anomaly weight it has learnt; how
-    long, from which seed and without which stretches is said anew, and a table of objects stays
-    with its footage. Another network is a `DDLError`."""
+    long, from which seed and without which stretches is said anew, a table of objects stays with
+    its footage, and usual motion is learnt anew. Another network is a `DDLError`."""
     start = Detector.load(model)
     if not start.trained:
         raise DDLError(f"{model}: an exported model, or one of motion alone, cannot be trained; "

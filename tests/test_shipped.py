@@ -15,7 +15,7 @@ def test_named_in_a_terminal(dataset, tmp_path):
     out = tmp_path/"scores"
     call("score", "ped2", dataset, "--out", out).works()
     assert len((out/"scores.csv").read_text().splitlines()) > 2
-    assert "128x192" in call("info", "ped2").works().out
+    assert "240x360" in call("info", "ped2").works().out
     result = call("score", "pad2", dataset, "--out", tmp_path)
     result.fails(1, "pad2: no such model file", "ped2")
 
