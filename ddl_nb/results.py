@@ -19,12 +19,12 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .ablations import fit_scene
-from .detector import LOOKS, Calibration, Detector, Scale, looks_text
+from .detector import Calibration, Detector, Scale, looks_text
 from .footage import contact_sheet, pictures, strangest
 from .running import (DDLError, clock, provenance, read_image, save_figure, write_file,
                             write_json, write_picture)
 from .scoring import annotate, plot_timeline, write_video
-from .training import leave_out, working_size
+from .training import LOOKS, leave_out, working_size
 
 # %% ../nbs/16_results.ipynb #cd45e2a9
 GAP_SECONDS = 1.      # stretches with no more than this between them are one event
@@ -91,10 +91,10 @@ def event_table(record,    # a `Score`
                 fps=None): # frames a second, where the clip does not say
     """A row for each event: clip, start, end, peak (frames from 0, start and end in the event),
     the score there, the box of the largest patch in source pixels, half open, and the look that
-    is loudest at the peak."""
+    adds most to the score at the peak."""
     events = find_events(record.smoothed, detector.threshold, gap_frames(clip.fps or fps))
     boxes = [to_source(record.boxes[e.peak], detector.size, clip.size) for e in events]
-    rows = [(clip.name, e.start, e.end, e.peak, e.score, *box, record.look(e.peak))
+    rows = [(clip.name, e.start, e.end, e.peak, e.score, *box, record.rang[e.peak])
             for e, box in zip(events, boxes)]
     # also where there are none
     return pd.DataFrame(rows, columns=list(EVENT_KINDS)).astype(EVENT_KINDS)
@@ -129,7 +129,7 @@ def event_sheet(pictures,  # one an event
 
 # %% ../nbs/16_results.ipynb #16owner1
 SCORE_KINDS = dict(scene=str, clip=str, frame=int, score=float, smoothed=float,
-                   **{look: float for look in LOOKS})
+                   **{look: float for look in LOOKS["both"]})
 
 # %% ../nbs/16_results.ipynb #8501124f
 ALL_EVENT_KINDS = dict(scene=str) | EVENT_KINDS
@@ -221,9 +221,10 @@ def looks(self: Results, scene, clips):  # its name, names of clips
     "Look -> clip's name -> (n,) its raw scores; none where a single look has judged."
     rows = self.scores
     rows = rows[(rows["scene"] == scene) & rows["clip"].isin(clips)]
-    if rows[list(LOOKS)].isna().any(axis=None): return {}
+    there = [look for look in LOOKS["both"] if rows[look].notna().all()]
+    if len(there) < 2: return {}
     groups = dict(list(rows.groupby("clip", sort=False)))
-    return {look: {name: groups[name][look].to_numpy() for name in clips} for look in LOOKS}
+    return {look: {name: groups[name][look].to_numpy() for name in clips} for look in there}
 
 # %% ../nbs/16_results.ipynb #16owner5
 @patch
@@ -235,7 +236,7 @@ def add(self: Results, scene, clip, record, detector):  # scene's name, `Clip`, 
     events = event_table(record, clip, detector)
     frames = dict(scene=scene, clip=clip.name, frame=np.arange(len(record.frames)),
                   score=record.frames, smoothed=record.smoothed,
-                  **{look: record.looks.get(look, np.nan) for look in LOOKS})
+                  **{look: record.looks.get(look, np.nan) for look in LOOKS["both"]})
     self._scores.append(pd.DataFrame(frames))
     self._events.append(events.assign(scene=scene)[list(ALL_EVENT_KINDS)])
     for name, table in (("scores", self.scores), ("events", self.events)):
@@ -332,7 +333,8 @@ def _read_table(path, kinds):
     except (OSError, ValueError) as e:
         why = str(e).splitlines()[0]
         raise DDLError(f"{path}: not a readable table of ddl score ({why}); score again") from e
-    before = {"look": LOOKS[0], **dict.fromkeys(LOOKS, np.nan)}    # what was not yet written then
+    # what was not yet written then
+    before = {"look": "reconstruction", **dict.fromkeys(LOOKS["both"], np.nan)}
     table = table.assign(**{k: v for k, v in before.items() if k in kinds and k not in table})
     missing = [name for name in kinds if name not in table]
     if missing == ["scene"]:
@@ -403,8 +405,8 @@ def aspect_message(detector, size):  # (height, width) of the footage
 def write_videos(results, scene, clip, record, events, detector,
                  whole):  # one video of the whole clip, else one an event
     "Annotated videos of a clip."
-    fps, looks = clip.fps or USUAL_FPS, [record.look(i) for i in range(len(clip))]
-    if len(detector.looks) == 1: looks = [None] * len(clip)
+    fps = clip.fps or USUAL_FPS
+    looks = record.rang if len(detector.looks) > 1 else [None] * len(clip)
     if whole:
         frames = annotated(detector, clip, record.smoothed, record.maps(), looks=looks)
         return write_video(results.file("video", scene, f"{clip.name}.mp4"), frames, fps)
@@ -454,15 +456,15 @@ def summary(title, record, events, detector):
 def strangest_stretches(detector, clips,  # the (parts of) clips that it was trained on
                         count=12):
     """Table of the strangest stretches, the strangest first: clip, first, last, peak (the
-    source's frame numbers), score at the peak, its box in source pixels, the look that is loudest
-    there; and their pictures."""
+    source's frame numbers), score at the peak, its box in source pixels, the look that adds most
+    to it; and their pictures."""
     rows = []
     for part, clip in enumerate(clips):
         record = detector.score(clip, progress=f"strangest, {clip.name}")
         for first, last, peak in strangest(record.smoothed, round(clip.fps or USUAL_FPS), count):
             box = to_source(record.boxes[peak], detector.size, clip.size)
             rows.append((part, clip.name, first, last, peak, record.smoothed[peak], *box,
-                         record.look(peak)))
+                         record.rang[peak]))
     columns = ["part", "clip", "first", "last", "peak", "score", "x1", "y1", "x2", "y2", "look"]
     table = pd.DataFrame(rows, columns=columns).astype({"score": float}).nlargest(count, "score")
     shown = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
 
-from .detector import Looks, judge, mean_map
+from .detector import Looks, judge, loudest, mean_map
 from .running import DDLError
 from .scoring import ahead, heat_map
 from .training import rate_step
@@ -28,7 +28,7 @@ class Moment:
     map: np.ndarray | None = field(default=None, repr=False)      # (h, w)
     picture: np.ndarray | None = field(default=None, repr=False)  # as it came in
     scale: float = field(default=1., repr=False)                  # map value at full strength
-    look: str | None = None                                       # the loudest one
+    look: str | None = None                                       # that adds most to the score
 
     def heat_map(self):
         "The picture with the score map laid over it: uint8 (H, W, 3)."
@@ -107,8 +107,8 @@ def _see(self: Stream, times):
 @patch
 def _know(self: Stream, stacks):
     for stack in stacks:
-        score, _, looks = judge([stack], self.detector.patch)
-        look = self.detector.looks[looks[0].argmax()]
+        score, _, looks = judge([stack], self.detector.weights, self.detector.patch)
+        look = self.detector.looks[loudest(looks, self.detector.weights)[0]]
         self.known.append((mean_map(stack), float(score[0]), look))
 
 @patch

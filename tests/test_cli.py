@@ -32,7 +32,7 @@ def check_scores(path, lengths):
     "scores.csv has every frame of every clip once, in order, with finite scores and their median."
     table = pd.read_csv(path, dtype={"clip": str})
     assert list(table) == ["scene", "clip", "frame", "score", "smoothed", "reconstruction",
-                           "motion"]
+                           "place", "speed"]
     frames = [(name, i) for name, n in lengths.items() for i in range(n)]
     assert list(zip(table["clip"], table["frame"])) == frames
     assert np.isfinite(table[["score", "smoothed"]]).all(axis=None)
@@ -92,10 +92,11 @@ def test_scores_are_the_largest_patch_of_the_maps(scored, trained):
     for name, rows in table.groupby("clip"):
         maps = np.load(scored/"maps"/f"{name}.npy").astype(float)
         patches = [maps[:, y:y + side, x:x + side].mean((1, 2)) for y, x in corners]
-        largest, looks = np.max(patches, axis=0), rows[["reconstruction", "motion"]].to_numpy()
-        # the maps are the looks' mean, the score their geometric mean
-        assert (looks.max(1) / 2 < largest * 1.01).all() and (largest < looks.mean(1) * 1.01).all()
-        together = np.maximum(looks, .5).prod(axis=1) ** .5
+        looks = rows[["reconstruction", "place", "speed"]].to_numpy()
+        # the maps are the looks' mean, the score their weighted geometric mean
+        largest = np.max(patches, axis=0)
+        assert (looks.max(1) / 3 < largest * 1.01).all() and (largest < looks.mean(1) * 1.01).all()
+        together = np.exp(np.log(np.maximum(looks, .5)) @ Detector.load(trained).weights)
         np.testing.assert_allclose(rows.score, together, rtol=1e-5)
 
 def test_evaluate_writes_the_report(dataset, scored):

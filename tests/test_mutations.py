@@ -280,7 +280,7 @@ MUTANTS = {
             ("(0, 0), 1)", "(0, 0), 2)"),
         ],
         ("Motion.map", "test_close(score_map[y, x]"): [
-            ("self.floor * self.speed", "self.speed"),
+            ("floor * self.speed", "self.speed"),
             ("v / np.maximum", "v * np.maximum"),
         ],
         ("Motion.rate", "(25, .5, 1)"): [
@@ -295,7 +295,8 @@ MUTANTS = {
             ("self.scale.q99", "self.scale.q95"),
         ],
         ("Detector.measure", "test_close(detector.threshold"): [
-            ("smooth(fused(some / self.units))", "fused(some / self.units)"),
+            ("smooth(fused(some / self.units, self.weights))",
+             "fused(some / self.units, self.weights)"),
         ],
         ("judge", "test_eq(kept.boxes.tolist()"): [
             ("some.mean(axis=1)", "some[::-1].mean(axis=1)"),
@@ -303,10 +304,16 @@ MUTANTS = {
         ("judge", "test_eq(boxes[:2].tolist()"): [
             ("some.mean(axis=1)", "some[:, 0]"),
         ],
+        ("reliability", "test_close(reliability("): [
+            ("logs.var", "logs.std"),
+        ],
+        ("loudest", "test_close(fused("): [
+            (" * np.float32(weights)", ""),
+        ],
         ("fused", "test_close(fused("): [
             ("np.maximum(looks, QUIET)", "np.maximum(looks, 1e-9)"),
             ("if looks.shape[1] == 1: return looks[:, 0]", ""),
-            (".mean(axis=1)", ".sum(axis=1)"),
+            ("@ np.float32(weights)", "@ np.ones(looks.shape[1])"),
         ],
         ("_load_trained", 'refused("nan", "not finite")'): [
             ("w.isfinite().all()", "w.ndim >= 0"),
