@@ -148,7 +148,7 @@ def test_eight_bits_are_near(deployed, expected, other, dataset, tmp_path):
     assert np.corrcoef(got, expected)[0, 1] > .9999
     # other weights would not pass
     assert largest(other - expected) > 10 * NEAR
-    assert np.corrcoef(other, expected)[0, 1] < .99
+    assert np.corrcoef(other, expected)[0, 1] < .999
 
 def test_export_says_the_difference_on_normal_footage(deployed, dataset, tmp_path):
     folder, shown = deployed

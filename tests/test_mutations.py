@@ -279,9 +279,9 @@ MUTANTS = {
             ("weight * v**2", "v**2"),                           # each moment alike
             ("(0, 0), 1)", "(0, 0), 2)"),
         ],
-        ("Motion.map", "test_close(score_map[y, x]"): [
+        ("Motion.map", "test_close(score_maps[k, y, x]"): [
             ("floor * self.speed", "self.speed"),
-            ("v / np.maximum", "v * np.maximum"),
+            ("v / unit", "v * unit"),
         ],
         ("Motion.rate", "(25, .5, 1)"): [
             ("fps / self.fps", "self.fps / fps"),
