@@ -170,7 +170,7 @@ def test_lesson_5_watches_a_training(notebook):
 
 
 def test_lesson_6_explores_scores(notebook):
-    lesson = notebook("course/06_scoring.ipynb", "RECORDS =", "scene, detector = plaza(",
+    lesson = notebook("course/06_scoring.ipynb", "RECORDS =", "scene, both = plaza(",
                       "score_explorer(detector",
                       shorter={"plaza(train_clips=1": "plaza(train_clips=0, test_clips=4"})
     lesson.run_all()
