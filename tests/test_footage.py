@@ -121,11 +121,11 @@ def test_what_happens_in_the_ignored_region_does_not_ring(model, yard):
     inside, beside = frames.copy(), frames.copy()
     inside[:, :20, :28] = 255
     beside[:, 40:60, 60:88] = 255
-    detector = Detector.load(model)
+    detector = Detector.load(model).alone("reconstruction")
     normal, ignored, seen = (detector.score(Clip(f, fps=20)).frames.mean()
                              for f in (frames, inside, beside))
     # what is ignored is seen beside it, as far as the network's eye reaches
-    assert ignored - normal < (seen - normal) / 3 and seen > 1.2 * normal, (normal, ignored, seen)
+    assert ignored - normal < (seen - normal) / 3 and seen > 1.5 * normal, (normal, ignored, seen)
 
 def test_boxes_say_the_same_as_a_mask(model, yard, tmp_path):
     options = *TINY, "--fps", 5, "--ignore", "0,0,32,24"
