@@ -19,8 +19,9 @@ import torch
 from .data import load_masks
 from .detector import Detector
 from .losses import distinction_loss
-from .metrics import (MEASURES, baseline_scores, floors, raw_and_smoothed, report, resample,
-                            smooth_clips, won_by_clip)
+from .metrics import (MEASURES, baseline_scores, floors, frame_auc, raw_and_smoothed,
+                            report, resample,
+                            minmax, smooth_clips, won_by_clip)
 from .pseudo import PSEUDO_ANOMALIES
 from .running import Bar, DDLError, provenance, side_by_side, write_file, write_json
 from .tracks import background
@@ -117,6 +118,24 @@ def labels_of(scene):  # a `Scene`
                        "so there is nothing to compare the scores with")
     return {name: np.asarray(scene.labels[name]) for name in names}
 
+# %% ../nbs/11_ablations.ipynb #ba42daf0
+def frame_errors(maps, patch=None):  # (n, h, w); a patch would not matter
+    "The mean of each map's squares: the squared error of the whole frame, (n,)."
+    return np.array([np.square(np.float32(m)).mean() for m in maps])
+
+def _stretched(scores):
+    "Each clip's logarithms from 0 to 1: the min-max of its PSNR, turned over."
+    return minmax({name: np.log(np.maximum(s, 1e-12)) for name, s in scores.items()})
+
+def protocols(reductions, labels):  # by patch, by frame: clip name -> (n,) raw frame scores
+    "Micro and macro AUC of each reduction after a median over 17 frames, and after clip min-max."
+    ways = {"median 17": smooth_clips, "clip min-max": _stretched}
+    found = {}
+    for (name, scores), (way, then) in product(reductions.items(), ways.items()):
+        auc = frame_auc(then(scores), labels)
+        found[f"{name}, {way}"] = {measure: auc[measure] for measure in MEASURES}
+    return found
+
 # %% ../nbs/11_ablations.ipynb #13ecd076
 def evaluate_run(detector,  # a `Detector`
                  scene,     # with labels; with masks, the figures that ask where come too
@@ -138,6 +157,8 @@ def evaluate_run(detector,  # a `Detector`
         looks = {look: {name: record.looks[look] for name, record in records.items()}
                  for look in (detector.looks if len(detector.looks) > 1 else ())}
         result = report(scores, labels, None, scene.kinds, maps, masks, patch, looks=looks)
+        errors = {name: frame_errors(m) for name, m in maps.items()}
+        if errors: result["protocols"] = protocols(dict(patch=scores, frame=errors), labels)
     for look, theirs in looks.items(): result["looks"][look]["won"] = pairs_won(theirs, labels)
     return result | dict(won=pairs_won(scores, labels), core_ms_per_frame=round(core_ms, 3))
 
@@ -200,8 +221,9 @@ def run_cell(scene,     # with labels
     resume = (folder/"checkpoint.pt").exists()
     steps = Steps(folder, scene, judge)
     detector = fit_scene(scene, settings, folder, resume, progress=False, watch=steps)
-    history, window = pd.read_csv(folder/"training.csv"), detector.model.window
-    targets = settings.batch * (max(settings.excerpt, window) - window + 1)        # of a step
+    history, model = pd.read_csv(folder/"training.csv"), detector.model
+    n = max(settings.excerpt, model.excerpt)
+    targets = settings.batch * (n - model.window + 1)                              # of a step
     seconds = float((targets / history.targets_per_second).sum())
     result = evaluate_run(detector, scene, folder)
     record = dict(settings=asdict(settings), steps=len(history),
@@ -282,12 +304,14 @@ def _patch(scene, settings, size):
     return person_size(find_objects(clips, size, settings.channels, settings.objects), clips, size)
 
 def _baselines(scene, settings, labels):
-    "Baseline -> its AUC and its tables of pairs."
+    "Baseline -> its AUC, by other protocols too, and its tables of pairs."
     size = working_size(scene.train[0].size, settings.height, settings.width)
     clips = [c for c in scene.test if c.name in labels]
     empty = background(scene.train, size, settings.channels)
-    scores = baseline_scores(clips, size, settings.channels, empty, _patch(scene, settings, size))
-    return {name: dict(frame_auc=raw_and_smoothed(some, labels), won=pairs_won(some, labels))
+    what = clips, size, settings.channels, empty, _patch(scene, settings, size)
+    scores, errors = baseline_scores(*what), baseline_scores(*what, frame_errors)
+    return {name: dict(frame_auc=raw_and_smoothed(some, labels), won=pairs_won(some, labels),
+                       protocols=protocols(dict(patch=some, frame=errors[name]), labels))
             for name, some in scores.items()}
 
 # %% ../nbs/11_ablations.ipynb #228719a1

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from fastcore.basics import patch
+
+from .models import Network
 from .running import DDLError, one_of
 
 # %% ../nbs/05_losses.ipynb #d6940def
@@ -28,6 +31,15 @@ def reconstruction_loss(target,          # X_t: (B, c, m, H, W)
                         reconstruction): # f(X): the same shape
     "L_recon (paper, equation 4): the mean over pixels of the distance over channels."
     return distance(target, reconstruction).mean()
+
+# %% ../nbs/05_losses.ipynb #866707f0
+@patch
+def loss(self: Network,
+         X,           # excerpts: (B, c, n, H, W) in [0, 1]
+         generator):  # `torch.Generator`, for what is drawn at random
+    "What is minimised on normal footage: L_recon of all targets."
+    half = self.window // 2
+    return reconstruction_loss(X[:, :, half:X.shape[2] - half], self(X))
 
 # %% ../nbs/05_losses.ipynb #50read01
 def mean_of_ratios(P,      # (B, m, H, W): how far each pixel is from normal, by `distance`

@@ -210,14 +210,15 @@ def baseline_scores(clips,            # the test `Clip`s
                     size,             # (height, width) of the frames that the model sees
                     channels=3,       # 3 or 1, as the model
                     background=None,  # uint8 (h, w, c), from `ddl_nb.tracks.background`
-                    patch=16):        # pixels, as the model's
+                    patch=16,         # pixels, as the model's
+                    reduce=frame_scores): # (1, h, w) maps and the patch -> (1,) scores
     """Frame scores without any learning: baseline -> clip name -> (n,).
     Streams, so a clip may be long."""
     scores = {}
     for clip in clips:
         frames = []                                       # of each: baseline -> score
         for maps in baseline_maps(clip.frames(size, channels), background):
-            frames.append({name: float(frame_scores(m[None], patch)[0])
+            frames.append({name: float(reduce(m[None], patch)[0])
                            for name, m in maps.items()})
         for name in frames[0]:
             scores.setdefault(name, {})[clip.name] = np.array([f[name] for f in frames])

@@ -376,7 +376,7 @@ class Settings:
     start: str | None = None      # model file whose weights training goes on from
     epochs: float = 10.           # passes over the footage
     minutes: float | None = None  # time to train for, instead of epochs
-    rate: float = 1e-2            # largest learning rate of Adam
+    rate: float = 1e-2            # largest learning rate of Adam, times the network's own pace
     schedule: str = "onecycle"    # of the rate; step halves it after 80 % of the steps
     batch: int = 2                # excerpts a step
     excerpt: int = 3              # n, frames an excerpt; at least the window
@@ -458,11 +458,11 @@ class DDL(nn.Module):
                 frames,  # uint8 (B, n, H, W, c)
                 mask,    # uint8 (B, n, H, W)
                 counts,  # bool (B, n - T + 1)
-                noise):  # A: (B, c, n, H, W); None without the distinction
+                noise,   # A: (B, c, n, H, W); None without the distinction
+                generator=None): # of what the network itself draws
         "Losses by name: `loss` to minimise, and its parts `recon` and `dist`."
-        X, half, s = to_pixels(frames), self.model.window // 2, self.settings
-        target = X[:, :, half:X.shape[2] - half]
-        recon = reconstruction_loss(target, self.model(X))
+        X, s = to_pixels(frames), self.settings
+        recon = self.model.loss(X, generator)
         if s.regime == "recon":
             return dict(loss=recon, recon=recon.detach(), dist=torch.zeros_like(recon))
         shown = restore(self.model, self.pseudo, X, mask, counts, noise, self.weight())
@@ -498,9 +498,10 @@ def make_optimizer(ddl, settings, steps):  # the module, its settings, the numbe
     """Adam with the one-cycle schedule up to `rate`, or with the paper's: `rate`, halved after 80
     % of the steps."""
     schedules = torch.optim.lr_scheduler
-    optimizer = torch.optim.Adam(ddl.parameters(), lr=settings.rate, fused=True)
+    rate = settings.rate * ddl.model.pace
+    optimizer = torch.optim.Adam(ddl.parameters(), lr=rate, fused=True)
     if settings.schedule == "onecycle":
-        return optimizer, schedules.OneCycleLR(optimizer, settings.rate, total_steps=steps + 1)
+        return optimizer, schedules.OneCycleLR(optimizer, rate, total_steps=steps + 1)
     return optimizer, schedules.MultiStepLR(optimizer, [round(.8 * steps)], gamma=.5)
 
 def train_step(ddl, optimizer,  # prepared
@@ -515,7 +516,7 @@ def train_step(ddl, optimizer,  # prepared
     B, n, H, W, c = frames.shape
     tracked = module.settings.regime != "recon"
     noise = module.pseudo.noise((B, c, n, H, W), generator) if tracked else None
-    losses = ddl(frames, mask, counts, noise)
+    losses = ddl(frames, mask, counts, noise, generator)
     _check_finite(losses, step, optimizer)
     optimizer.zero_grad()
     losses["loss"].backward()
@@ -537,14 +538,15 @@ def steps_in(minutes,   # time to train for
              batch,     # excerpts a step
              device):   # where to train
     """How many steps fit into `minutes`: a few are timed on a copy of the module, on the device
-    it will train on."""
+    it will train on. Where a processor works, waiting for its turn does not count."""
     ddl = copy.deepcopy(ddl).to(device)
     optimizer, _ = make_optimizer(ddl, ddl.settings, 10)
     for step, items in enumerate(DataLoader(Subset(data, range(10 * batch)), batch)):
-        if step == 4: start = time.perf_counter()
+        if step == 4: start, used = time.perf_counter(), time.process_time()
         train_step(ddl, optimizer, [t.to(device) for t in items], step)
-    seconds_a_step = (time.perf_counter() - start) / 6
-    return max(1, round(minutes * 60 / seconds_a_step))
+    seconds, used = time.perf_counter() - start, time.process_time() - used
+    if device.type == "cpu": seconds = min(seconds, used)
+    return max(1, round(minutes * 60 * 6 / seconds))
 
 # %% ../nbs/06_training.ipynb #571e2996
 ARCHITECTURE = "arch", "channels", "latent", "window", "kernels"   # what the weights depend on
@@ -583,7 +585,7 @@ def _choose_footage(self: Trainer, scene, start, state):
     if s.ignore: self.ignore = read_ignore(s.ignore, self.clips, self.size)
     train, self.held_out = hold_out(self.clips, s.holdout, window, s.fps)
     self.train, tracks = [at_rate(c, s.fps) for c in train], self._find_tracks()
-    self.data = TrackedClips(self.train, tracks, self.size, s.channels, max(s.excerpt, window),
+    self.data = TrackedClips(self.train, tracks, self.size, s.channels, max(s.excerpt, self.ddl.model.excerpt),
                              window, 10 * s.batch, s.seed, self.ddl.pseudo.counts)
     if tracks is not None and not self.data.has_tracks:
         raise DDLError(f"scene {scene.name}: no object was found in {window} consecutive frames, "
@@ -627,7 +629,8 @@ def _count_steps(self: Trainer):
     s, data = self.settings, self.data
     if s.minutes: return steps_in(s.minutes, self.ddl, data, s.batch, self.accelerator.device)
     targets = sum(len(f) - data.window + 1 for f in data.frames)
-    at_once = s.batch * (data.n - data.window + 1) * self.accelerator.num_processes
+    of_an_excerpt = data.n - self.ddl.model.excerpt + 1
+    at_once = s.batch * of_an_excerpt * self.accelerator.num_processes
     return max(1, round(s.epochs * targets / at_once))
 
 # %% ../nbs/06_training.ipynb #17c2a211
@@ -702,7 +705,9 @@ def finish(self: Trainer):
     statistics of normal frames under these weights."""
     model = copy.deepcopy(self.average.module if self.average.n_averaged else self.module.model)
     some = Subset(self.data, range(min(STATISTICS, len(self.data))))
-    normal = (to_pixels(frames) for frames, _, _ in DataLoader(some, self.settings.batch))
+    n = max(self.settings.excerpt, model.window)             # not the longer one of some losses
+    loader = DataLoader(some, self.settings.batch)
+    normal = (to_pixels(frames[:, :n]) for frames, _, _ in loader)
     update_bn(normal, model, self.accelerator.device)
     return model.eval()
 
