@@ -283,6 +283,17 @@ def _line(name, record):
     return {"run": name, **record["settings"], **when, **where, **training, **versions,
             **run["machine"], "command": run["command"]}
 
+# %% ../nbs/11_ablations.ipynb #980c953d
+def medians(tables,  # of `collect`, one a scene
+            file):   # to write to
+    "Of each run the median over scenes of every number; the first scene's words."
+    together = pd.concat(tables).groupby("run", sort=False)
+    table = together.first()
+    numbers = together.median(numeric_only=True)
+    table[numbers.columns] = numbers
+    write_file(file, table.to_csv(float_format="%.6f"))
+    return table.reset_index()
+
 # %% ../nbs/11_ablations.ipynb #df6e5ed4
 def reference(scene, settings, out):  # a `Scene`, `Settings`, the grid's folder
     """What every table needs beside it: floors and baselines without learning, at the size and

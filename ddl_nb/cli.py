@@ -27,7 +27,7 @@ import torch
 import typer
 from fastcore.docments import docments
 
-from .ablations import Progress, Steps, ablate as run_grid, fit_scene, read_grid
+from .ablations import Progress, Steps, ablate as run_grid, fit_scene, medians, read_grid
 from .alarms import (alarm_text, calibrate as calibrate_on, calibration_text, drift_messages,
                            evaluate as evaluate_results, own_labels, rate_messages, read_maps)
 from .detector import SHIPPED, Detector, go_on, model_file
@@ -247,13 +247,14 @@ def ablate(grid: Annotated[Path, typer.Argument(
                help="Times in training at which each model is judged.", min=0)] = 0):
     """Train and evaluate a grid of settings.
 
-    Writes runs.csv, a line a run. Finished runs are kept, stopped ones go on."""
+    Writes runs.csv, a line a run; of several scenes a folder each, and runs.csv has their medians.
+    Finished runs are kept, stopped ones go on."""
     named, runs = read_grid(grid)
-    scenes = pick_scenes(open_source(source or named), scene)
-    if len(scenes) > 1:
-        names = ", ".join(s.name for s in scenes)
-        raise Misuse(f"{source or named} has several scenes: {names}; choose one with --scene")
-    table = run_grid(runs, scenes[0].check(), out, jobs, backend, judge=judge)
+    scenes = [s.check() for s in pick_scenes(open_source(source or named), scene)]
+    folders = [out/s.name for s in scenes] if len(scenes) > 1 else [out]
+    tables = [run_grid(runs, s, folder, jobs, backend, judge=judge)
+              for s, folder in zip(scenes, folders)]
+    table = medians(tables, out/"runs.csv") if len(scenes) > 1 else tables[0]
     shown = ["run", "micro_raw", "micro_smoothed", "macro_smoothed", "anomaly_weight", "steps",
              "training_seconds"]
     print(table[shown].round(2).to_string(index=False), out/"runs.csv", sep="\n")

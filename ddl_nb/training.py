@@ -584,8 +584,9 @@ def _choose_footage(self: Trainer, scene, start, state):
     self.ignore = self._inherited(start)
     if s.ignore: self.ignore = read_ignore(s.ignore, self.clips, self.size)
     train, self.held_out = hold_out(self.clips, s.holdout, window, s.fps)
+    n = max(s.excerpt, self.ddl.model.excerpt)
     self.train, tracks = [at_rate(c, s.fps) for c in train], self._find_tracks()
-    self.data = TrackedClips(self.train, tracks, self.size, s.channels, max(s.excerpt, self.ddl.model.excerpt),
+    self.data = TrackedClips(self.train, tracks, self.size, s.channels, n,
                              window, 10 * s.batch, s.seed, self.ddl.pseudo.counts)
     if tracks is not None and not self.data.has_tracks:
         raise DDLError(f"scene {scene.name}: no object was found in {window} consecutive frames, "

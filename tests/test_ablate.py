@@ -147,10 +147,19 @@ def test_bad_input(grid, dataset, movies, two_scenes, tmp_path):
     call("ablate", grid(source="nowhere"), "--out", out).fails(1, "nowhere")
     call("ablate", grid(), "--out", out, "--jobs", 0).fails(2, "jobs")
     call("ablate", grid(), "--out", out, "--backend", "slurm").fails(1, "loky, ray, dask", "slurm")
-    call("ablate", grid(source=two_scenes), "--out", out).fails(2, "--scene")
     call("ablate", grid(source=movies/"train"), "--out", out).fails(1, "no labels")
     (tmp_path/"file").touch()
     call("ablate", grid(), "--out", tmp_path/"file"/"below", "--jobs", 1).fails(1, "below")
+
+
+def test_a_grid_of_each_scene_and_their_medians(grid, two_scenes, tmp_path):
+    out = tmp_path/"out"
+    call("ablate", grid(.1, two_scenes, TWO_RUNS), "--out", out, "--jobs", 1).works()
+    each = [table(out/name) for name in ("01", "02")]
+    assert [list(runs.index) for runs in each] == [NAMES[:2]] * 2
+    for name in MEASURES:
+        medians = np.median([runs[name] for runs in each], axis=0)
+        assert table(out)[name].tolist() == pytest.approx(medians.tolist(), abs=1e-5)
 
 
 def test_footage_in_the_data_folder(dataset, grid, tmp_path, monkeypatch):
