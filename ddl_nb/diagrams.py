@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['INK', 'FAINT', 'COLOURS', 'LEFT', 'RIGHT', 'ABOVE', 'BELOW', 'MOST', 'SIDES', 'COLUMNS', 'TOP', 'PITCH', 'WIDE',
-           'HIGH', 'sheet', 'write', 'Place', 'box', 'arrow', 'stack', 'by', 'several', 'shapes_in', 'draw_network',
-           'draw_window', 'draw_passes']
+           'HIGH', 'BLEND', 'RECON', 'DIST', 'TOTAL', 'MEDIAN', 'USUAL', 'sheet', 'write', 'Place', 'box', 'arrow',
+           'stack', 'by', 'several', 'shapes_in', 'draw_network', 'draw_window', 'draw_passes', 'axes_at', 'draw_score',
+           'draw_flow']
 
 # %% ../nbs/26_diagrams.ipynb #diagr003
-import copy
+import copy, itertools
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -18,12 +19,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
 
 # %% ../nbs/26_diagrams.ipynb #diagr006
-INK, FAINT = "#222222", "#777777"
+INK, FAINT = "#222222", "#666666"
 COLOURS = {"data": "#ffffff",       # what goes in, and what comes out
            "frame": "#cfe3f5",      # what a layer makes of one frame
            "time": "#f2b35e",       # what combines frames
            "pseudo": "#e8927c",     # a pseudo anomaly
-           "number": "#d9efd3"}     # a loss or a score
+           "number": "#d9efd3",     # a loss or a score
+           "alarm": "#f7e06e"}
 
 def sheet(width, height):  # inches
     "An empty white sheet: axes in inches from the upper left corner."
@@ -280,15 +282,17 @@ def _around(mask, margin=6):  # (H, W)
 
 # %% ../nbs/26_diagrams.ipynb #diagr040
 WIDE, HIGH = 1.1, .74              # of a picture
+BLEND = r"$X_A = (1 - M)\,X$" "\n" r"$+\;M\,((1 - \sigma)\,X + \sigma\,A)$"
+RECON = r"$\mathcal{L}_{recon} = \Vert X_t - f(X) \Vert$"
+DIST = r"$\mathcal{L}_{dist} = \frac{P + \epsilon}{N + \epsilon}$"
+TOTAL = r"$\mathcal{L} = \mathcal{L}_{recon} + \lambda\,\mathcal{L}_{dist}$"
 
 def _shown(ax, X, A, M, XA):
     "The left half: what the network is shown. Returns the places of X and X_A."
     T = X.shape[2]
     top = stack(ax, 2.4, 1.15, WIDE, HIGH, T, picture=_picture(X))
     bottom = stack(ax, 2.4, 4.5, WIDE, HIGH, T, picture=_picture(XA))
-    mixed = r"$+\;M\,((1 - \sigma)\,X + \sigma\,A)$"
-    blend = r"$X_A = (1 - M)\,X$" "\n" + mixed
-    blend = box(ax, 2.4, 2.85, 1.75, .6, blend, "pseudo")
+    blend = box(ax, 2.4, 2.85, 1.75, .6, BLEND, "pseudo")
     for y, picture, text in ((2.05, M, "$M$"), (2.85, A, "$A$")):
         part, _ = stack(ax, .7, y, .72, .5, picture=_picture(picture), vmin=0, vmax=1)
         write(ax, .2, y, text, 11)
@@ -314,7 +318,7 @@ def _compared(ax, X, XA, YA, M, start):
     arrow(ax, start, made.side(*LEFT))
     arrow(ax, there.side(*BELOW), made.side(*ABOVE), head="<|-|>")
     arrow(ax, made.side(*BELOW), shown.side(*ABOVE), head="<|-|>")
-    loss = box(ax, 8.3, 4.5, 1.25, .7, r"$\mathcal{L}_{dist} = \frac{P + \epsilon}{N + \epsilon}$", "number", 12)
+    loss = box(ax, 8.3, 4.5, 1.25, .7, DIST, "number", 12)
     for text, y, side in (("$P$", 3.9, ABOVE), ("$N$", 5.1, BELOW)):
         write(ax, 7.15, y, text, 12)
         arrow(ax, (7.35, y), (8.3, y), loss.side(*side))
@@ -337,12 +341,179 @@ def draw_passes(model,  # in eval mode
         arrow(ax, (4.35, y), place.side(*LEFT))
         write(ax, 5.3, y + .52, text, 12)
         outs.append(place)
-    recon = box(ax, 7.95, 1.15, 1.9, .6, r"$\mathcal{L}_{recon} = \Vert X_t - f(X) \Vert$", "number", 10)
+    recon = box(ax, 7.95, 1.15, 1.9, .6, RECON, "number", 10)
     arrow(ax, outs[0].side(*RIGHT), recon.side(*LEFT))
-    arrow(ax, (top[1].x, top[1].side(*ABOVE)[1] - .04), (top[1].x, .3), (7.95, .3), recon.side(*ABOVE))
+    x, y = top[1].side(*ABOVE)
+    arrow(ax, (x, y - .04), (x, .3), (7.95, .3), recon.side(*ABOVE))
     write(ax, 5.3, .17, "$X_t$, the frame in the middle", 10)
     dist = _compared(ax, X, XA, YA, M, outs[1].side(*RIGHT))
-    total = box(ax, 7.95, 2.15, 1.9, .5, r"$\mathcal{L} = \mathcal{L}_{recon} + \lambda\,\mathcal{L}_{dist}$", "number", 10)
+    total = box(ax, 7.95, 2.15, 1.9, .5, TOTAL, "number", 10)
     arrow(ax, recon.side(*BELOW), total.side(*ABOVE))
     arrow(ax, dist.side(*RIGHT), (9.06, 4.5), (9.06, 2.15), total.side(*RIGHT))
+    return ax
+
+# %% ../nbs/26_diagrams.ipynb #diagr047
+MEDIAN = 17                        # frames, as in `smooth`
+
+def axes_at(ax, x, y, w, h):
+    "Axes on a sheet: their middle and size in inches."
+    width, height = ax.figure.get_size_inches()
+    corner = (x - w / 2) / width, 1 - (y + h / 2) / height
+    inner = ax.figure.add_axes((*corner, w / width, h / height))
+    inner.tick_params(labelsize=9, labelfontfamily="DejaVu Sans")
+    inner.spines[["top", "right"]].set_visible(False); inner.grid(False)
+    inner.set_facecolor("white"); inner.margins(x=0); inner.set_zorder(-1)   # below the arrows
+    return inner
+
+def _timeline(ax, place, scores, smoothed, label):
+    "Frame scores, thin, and their median, thick."
+    inner = axes_at(ax, place.x, place.y, place.w, place.h)
+    inner.plot(scores, lw=.7, color="0.55"); inner.plot(smoothed, lw=1.8, color="#0173b2")
+    inner.set_ylim(0, 1.15 * max(scores.max(), smoothed.max()))
+    inner.set_xlabel(label, fontsize=9, fontfamily="DejaVu Sans", color=INK)
+    for axis in (inner.xaxis, inner.yaxis):
+        low, high = axis.get_view_interval()
+        axis.set_ticks([value for value in axis.get_ticklocs() if low <= value <= high])
+    return inner
+
+def _scale_bar(ax, x, y, largest, half=.6):
+    "The colours of maps, and what they mean."
+    ax.imshow(np.linspace(0, 1, 64)[None], extent=(x - half, x + half, y + .05, y - .05),
+              cmap="inferno", aspect="auto")
+    write(ax, x - half - .1, y, "0", ha="right")
+    write(ax, x + half + .1, y, f"{largest:.2g} and more", ha="left")
+
+# %% ../nbs/26_diagrams.ipynb #diagr048
+def draw_score(score_map,        # (h, w) of one frame
+               means,            # (rows, columns): its patch means
+               box_,             # x1, y1, x2, y2: the largest patch, in pixels of the map
+               scores, smoothed, # (n,) of its clip
+               t):               # which frame it is
+    "From a score map over its patches to the clip's smoothed scores. A sheet."
+    ax, (h, w), largest = sheet(8.8, 4.9), score_map.shape, 2 * float(np.max(means))
+    wide, high = 2.5, 2.5 * h / w
+    if high > 1.7: wide, high = 1.7 * w / h, 1.7
+    look = dict(cmap="inferno", vmin=0, vmax=largest)
+    left, _ = stack(ax, 1.55, 1.15, wide, high, picture=score_map, **look)
+    middle, _ = stack(ax, 5.05, 1.15, wide, high, picture=means, **look)
+    _outlined(ax, left, box_, score_map.shape)
+    row, column = np.unravel_index(np.argmax(means), np.shape(means))
+    _outlined(ax, middle, (column, row, column + 1, row + 1), np.shape(means))
+    side = by((box_[3] - box_[1], box_[2] - box_[0]))
+    _step(ax, left.side(*RIGHT), middle.side(*LEFT), f"mean of\neach patch,\n{side}")
+    score = box(ax, 7.95, 1.15, 1.2, .6, f"frame score\n{np.max(means):.3f}", "number", 10)
+    _step(ax, middle.side(*RIGHT), score.side(*LEFT), "largest")
+    under = 1.15 + high / 2 + .17
+    write(ax, 1.55, under, f"score map of frame {t}: {by((h, w))}")
+    write(ax, 5.05, under, f"patch means: {by(np.shape(means))}")
+    _scale_bar(ax, 3.3, under + .32, largest)
+    _into_time(ax, score, scores, smoothed, t)
+    return ax
+
+# %% ../nbs/26_diagrams.ipynb #diagr049
+def _outlined(ax, place, box_, shape):
+    "A box (x1, y1, x2, y2) of a map of this shape that is drawn at a place."
+    x, y = place.w / shape[1], place.h / shape[0]
+    corner = place.x - place.w / 2 + box_[0] * x, place.y - place.h / 2 + box_[1] * y
+    size = (box_[2] - box_[0]) * x, (box_[3] - box_[1]) * y
+    ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", lw=1.5, zorder=4))
+
+def _step(ax, start, end, text):
+    "An arrow to the right, and what it does, above it."
+    arrow(ax, start, end)
+    write(ax, (start[0] + end[0]) / 2, start[1] - .08, text, va="bottom")
+
+def _into_time(ax, score, scores, smoothed, t):
+    "The clip's scores, and an arrow from this frame's to its place among them."
+    place = Place(4.55, 3.75, 7.6, 1.1)
+    text = f"frame; thin: frame scores, thick: their median over {MEDIAN} frames"
+    inner = _timeline(ax, place, scores, smoothed, text)
+    inner.plot(t, scores[t], "o", ms=5, color=INK, clip_on=False)
+    inner.axvspan(t - MEDIAN // 2, t + MEDIAN // 2, color="0.9", lw=0)
+    x = place.x - place.w / 2 + place.w * t / (len(scores) - 1)
+    y = place.y + place.h / 2 - place.h * scores[t] / inner.get_ylim()[1]
+    arrow(ax, score.side(*BELOW), (score.x, 2.85), (x, 2.85), (x, y - .05), zorder=6)
+
+# %% ../nbs/26_diagrams.ipynb #diagr053
+def _frame(ax, clip, t, middle):
+    "The left column: the clip, and where it comes from."
+    size, wide = clip.size, 1.3
+    high = min(wide * size[0] / size[1], 1.3)
+    place, around = stack(ax, .95, middle, wide, high, 3, picture=clip[t])
+    write(ax, .95, middle + high / 2 + .3, f"clip {clip.name},\n{len(clip)} frames, {by(size)}")
+    y, text = middle - high / 2 - .72, "a video, or a\nfolder of pictures"
+    file = box(ax, .95, y, 1.3, .5, text, "data")
+    arrow(ax, file.side(*BELOW), (.95, around.side(*ABOVE)[1] - .03))
+    return place
+
+USUAL = {"place": "motion, in units of\nwhat is usual there",
+         "speed": "fast motion, in units\nof what is usual"}
+
+def _look_text(detector, look):
+    if look in USUAL: return f"{look}:\n{USUAL[look]}"
+    model = detector.model
+    return f"{look}:\n{type(model).__name__}, $T$ = {model.window},\nat {by(detector.size)}"
+
+# %% ../nbs/26_diagrams.ipynb #diagr054
+def _looks(ax, detector, start, stacked, shares, ys):
+    "A row a look: what it asks, its map, its score. Returns the scores' places."
+    places, largest = [], detector.scale.map
+    write(ax, 2.95, ys[0] - .55, "looks", 10)
+    _scale_bar(ax, 4.65, ys[0] - .55, largest, .35)
+    for look, picture, share, y in zip(detector.looks, stacked, shares, ys):
+        asks = box(ax, 2.95, y, 1.6, .72, _look_text(detector, look), "frame")
+        arrow(ax, start, (1.93, start[1]), (1.93, y), asks.side(*LEFT))
+        colours = dict(vmin=0, vmax=largest, cmap="inferno")
+        shown, _ = stack(ax, 4.65, y, 1.05, .7, picture=picture, **colours)
+        arrow(ax, asks.side(*RIGHT), shown.side(*LEFT))
+        place = box(ax, 6.15, y, 1.1, .5, f"largest patch\n{share:.3g}", "number")
+        arrow(ax, shown.side(*RIGHT), place.side(*LEFT))
+        places.append(place)
+    return places
+
+def _fused(ax, places, weights, score, middle):
+    "The looks' scores become one."
+    last = box(ax, 8.1, middle, 1.05, .62, f"frame score\n{score:.3g}", "number", 10)
+    for k, (place, weight) in enumerate(zip(places, weights)):
+        side = ABOVE if place.y < middle - .3 else BELOW if place.y > middle + .3 else LEFT
+        corner = [] if side == LEFT else [(8.1, place.y)]
+        arrow(ax, place.side(*RIGHT), *corner, last.side(*side))
+        if len(places) > 1: write(ax, 7.12, place.y - .12, f"$w$ = {weight:.2f}")
+    return last
+
+# %% ../nbs/26_diagrams.ipynb #diagr060
+def _alarms(ax, detector, record, events, last, top):
+    "The lower row: median, threshold, events."
+    y = top + .85
+    median = box(ax, .8, y, 1.05, .6, f"median over\n{MEDIAN} frames", "number")
+    right = last.side(*RIGHT)
+    arrow(ax, right, (8.78, right[1]), (8.78, top), (.8, top), median.side(*ABOVE))
+    place = Place(4.35, y, 4.7, 1.05)
+    inner = _timeline(ax, place, record.frames, record.smoothed, "frame; dashed: the threshold")
+    for event in events: inner.axvspan(event.start, event.end, color=COLOURS["alarm"], lw=0)
+    inner.axhline(detector.threshold, ls="--", lw=1.2, color=INK)
+    arrow(ax, median.side(*RIGHT), (1.65, y))
+    lines = [f"{several(len(events), 'event')} above", f"the threshold, {detector.threshold:.3g}:",
+             *(f"frames {e.start} to {e.end}" for e in events[:2]), "and so on"]
+    text = "\n".join(lines if len(events) > 2 else lines[:-1])
+    alarm = box(ax, 7.95, y, 1.55, .95, text, "alarm")
+    arrow(ax, (6.75, y), alarm.side(*LEFT))
+
+# %% ../nbs/26_diagrams.ipynb #diagr055
+def draw_flow(detector, # a `Detector`
+              clip,     # a `Clip`
+              record,   # its `Score`
+              events,   # its events, each with a `start` and an `end`
+              t):       # the frame to show
+    "What happens to a clip's frames, from the file to the alarm. A sheet."
+    k = len(detector.looks)
+    rows = max(k, 2.7)
+    ax, middle = sheet(8.9, .45 + .85 * rows + 2.05), .42 + .85 * rows / 2
+    ys = [middle + .85 * (i - (k - 1) / 2) for i in range(k)]
+    stacked = next(itertools.islice(detector.stacks(clip), t, None))
+    shares = [record.looks[look][t] for look in detector.looks]
+    start = _frame(ax, clip, t, middle)
+    places = _looks(ax, detector, (start.side(*RIGHT)[0] + .15, start.y), stacked, shares, ys)
+    last = _fused(ax, places, detector.weights, record.frames[t], middle)
+    _alarms(ax, detector, record, events, last, middle + .85 * rows / 2 + .1)
     return ax
