@@ -380,6 +380,21 @@ MUTANTS = {
             ("largest < 2**bits", "largest < 2**(bits + 2)"),
         ],
     },
+    "diagrams": {
+        ("shapes_in", "# padded to 16s"): [
+            ("tuple(given[0].shape), tuple(made.shape)",
+             "tuple(made.shape), tuple(given[0].shape)"),
+        ],
+        ("_joined", "# what each level joins"): [
+            ("[0][1] - own", "[0][1]"),
+        ],
+        ("draw_window", "for T, n in"): [
+            ("targets * window", "frames * window"),
+        ],
+        ("_picture", "for image in other.images"): [
+            ("x.shape[2] // 2", "0"),
+        ],
+    },
     "running": {
         ("inside", "test_eq(inside(np.arange(8)"): [
             ("(first <= n) & (n <= last)", "(first <= n) & (n < last)"),
