@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ..exercises import Wrong, choose, compare, exercise
+from ..exercises import Wrong, apart, choose, compare, exercise, near, plain, same
 from ..models import C3DSU, ConvBlock, UNet, multiply_adds, parameters
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #128cb2b9
@@ -74,7 +74,7 @@ _WRONG_ORDERS = {
 @exercise("each channel's four corners follow one another, row by row, and no value is lost")
 def check_2_1(space_to_depth):
     def describe(got, want, x):
-        k = next(k for k in range(len(want)) if not np.allclose(got[k], want[k]))
+        k = next(k for k in range(len(want)) if not same(got[k], want[k]))
         begins = np.ravel(got[k])[:3].round(2).tolist()
         should = want[k].ravel()[:3].round(2).tolist()
         return (f"channel {k} of your result begins with {begins}; "
@@ -269,18 +269,17 @@ _WRONG_WINDOWS = {
           "n - T + 1 of them")
 def check_2_5(over_time):
     def describe(got, want, x, W, b):
-        j, k = np.argwhere(~np.isclose(got, want, 1e-4, 1e-5))[0]
+        j, k = np.argwhere(~near(got, want))[0]
+        yours, right = apart(got[j, k], want[j, k])
         return (f"for {len(x)} frames of {x.shape[1]} features and T = {W.shape[2]}, "
-                f"number {k} of your output {j} is {np.asarray(got)[j, k]:.3f}; "
-                f"it is {want[j, k]:.3f}")
+                f"number {k} of your output {j} is {yours}; it is {right}")
     g = np.random.default_rng(25)
     def draw(*shape): return g.standard_normal(shape).astype(np.float32)
-    sizes = (7, 3, 3), (9, 2, 5), (5, 4, 3)
+    sizes = (7, 3, 3), (9, 2, 5), (5, 4, 3), (7, 2, 7), (4, 3, 1)
     cases = [(draw(n, c), draw(c, c, T), draw(c)) for n, c, T in sizes]
     compare(over_time, _conv, _WRONG_WINDOWS, cases, describe)
     wide = draw(6, 2), draw(3, 2, 3), draw(3)                         # c_out other than c
-    got, want = over_time(*wide), _conv(*wide)
-    if np.shape(got) != want.shape or not np.allclose(got, want, 1e-4):
+    if not same(plain(over_time(*wide)), _conv(*wide)):
         raise Wrong("with as many output as input features you are right, "
                     "but not with 3 outputs of 2 features; W is (c_out, c, T)")
 
@@ -316,20 +315,20 @@ def _slips(n, T):
           "and T times fewer frames to encode in a long clip")
 def check_2_6(count):
     cases = (20, 5), (9, 3), (31, 7), (12, 1), (5, 5)
-    got = [tuple(count(n, T)) for n, T in cases]
+    got = [np.ravel(plain(count(n, T))) for n, T in cases]
     if any(len(numbers) != 4 for numbers in got):
         raise Wrong(f"four numbers are asked for; you give {len(got[0])}")
     want = np.array([_by_windows(*case) for case in cases]).T
     slips = _slips(*np.array(cases).T)
     for k, name in enumerate(_COUNTED):
         mine = np.array([numbers[k] for numbers in got])
-        if (mine == want[k]).all(): continue
+        if same(mine, want[k]): continue
         for said, slip in slips[k].items():
-            if (mine == slip).all():
+            if same(mine, slip * np.ones_like(want[k])):
                 raise Wrong(f"{name}: you have {said}")
-        first = (mine != want[k]).argmax()
+        first = (~near(mine, want[k])).argmax()
         n, T = cases[first]
-        raise Wrong(f"{name}: for n = {n} and T = {T} you get {got[first][k]}; "
+        raise Wrong(f"{name}: for n = {n} and T = {T} you get {mine[first]:g}; "
                     f"list the windows [0, ..., {T - 1}], [1, ..., {T}] and so on, and count")
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #66cdc440
@@ -380,7 +379,7 @@ def check_2_7(influences):
     for name, T in (("C3DSU", 3), ("C3DSU", 5), ("C3DSU", 1), ("UNet", 1)):
         for n, j in ((7, 2), (6, 6 - T)):
             new = UNet(latent=16) if name == "UNet" else C3DSU(latent=16, window=T)
-            got = [int(k) for k in influences(_lively(new, g), n, j)]
+            got = plain(influences(_lively(new, g), n, j)).tolist()
             if got != list(range(j, j + T)):
                 raise Wrong(f"{name} with T = {T}, {n} frames, output {j}: "
                             f"you give {got}{_misread(got, n, j, T)}")
@@ -441,8 +440,8 @@ def check_2_8(result):
                     f"{', '.join(sorted(extra))} is not one of them")
     if design.get("window", 3) < 3:
         raise Wrong("with a window of 1 the network sees no motion: take at least 3")
-    _check_share(result["share"], design)
-    default, mine = (np.asarray(result[key], float) for key in ("default", "mine"))
+    _check_share(float(plain(result["share"])), design)
+    default, mine = (plain(result[key]) for key in ("default", "mine"))
     _check_errors(default, mine)
     claim = str(result["claim"]).strip().lower()
     if claim not in ("better", "worse", "open"):

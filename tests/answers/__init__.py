@@ -27,12 +27,9 @@ FORMS = {
 }
 
 
-def named(f, name):
-    "The function by another name, by which its test is called."
-    @wraps(f)
-    def g(*case): return f(*case)
-    g.__name__ = name
-    return g
+def each(functions):
+    "Answers that are one function each."
+    return [(f,) for f in functions]
 
 
 def changed(f, change, name=None):
@@ -45,7 +42,8 @@ def changed(f, change, name=None):
 
 def in_all_forms(f):
     "Answers that are one function: as it is, and with its result as a list, an array, a tensor."
-    return [(f,), *((changed(f, form, f"{f.__name__}_as_{name}"),) for name, form in FORMS.items())]
+    forms = [changed(f, form, f"{f.__name__}_as_{name}") for name, form in FORMS.items()]
+    return each([f, *forms])
 
 
 def choice(letter, others):

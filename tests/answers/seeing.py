@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import torch
 
-from answers import choice, in_all_forms
+from answers import choice, each, in_all_forms
 from ddl_nb.detector import Detector
 from ddl_nb.plaza import plaza
 from ddl_nb.scoring import frame_scores, smooth
@@ -189,12 +189,11 @@ NOT_FOUND = [
 
 ANSWERS = {
     "check_1_1": (SEEN, UNSEEN),
-    "check_1_2": (in_all_forms(error_map) + [(f,) for f in (
-        by_length, by_torch, in_float32, by_einsum, by_rows)], [(f,) for f in WRONG_MAPS]),
+    "check_1_2": (in_all_forms(error_map) + each((
+        by_length, by_torch, in_float32, by_einsum, by_rows)), each(WRONG_MAPS)),
     "check_1_3": choice("b", "ac"),
     "check_1_4": choice("b", "ac"),
-    "check_1_5": (in_all_forms(patch_score) + [(by_pooling,), (by_views,)],
-                  [(f,) for f in WRONG_PATCHES]),
+    "check_1_5": (in_all_forms(patch_score) + each((by_pooling, by_views)), each(WRONG_PATCHES)),
     "check_1_6": choice("b", "ac"),
     "check_1_7": (FOUND, NOT_FOUND),
 }
