@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['Wrong', 'NotYet', 'Verdict', 'exercise', 'test_check', 'plain', 'near', 'same', 'apart', 'compare', 'letters',
-           'choose']
+           'choose', 'draw_curves']
 
 # %% ../nbs/24_exercises.ipynb #e8d73ad4
-import contextlib, copy, functools, io, re
+import contextlib, copy, functools, io, itertools, re
 
+import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import torch
 
 # %% ../nbs/24_exercises.ipynb #fae5b1b6
@@ -81,7 +83,7 @@ def test_check(check,          # an `exercise`
     if verdict.kind == "wrong" and says in verdict.text: return
     raise AssertionError(f"expected {says!r}, got {verdict!r}")
 
-# %% ../nbs/24_exercises.ipynb #1350d09e
+# %% ../nbs/24_exercises.ipynb #aaa7f1b0
 def plain(answer):  # a number, or lists, tuples, arrays and tensors of them
     "An answer's numbers in one array, of whole ones (so are true and false) or of floats."
     if torch.is_tensor(answer):
@@ -91,7 +93,7 @@ def plain(answer):  # a number, or lists, tuples, arrays and tensors of them
     array = np.asarray(answer)
     return array.astype(int if array.dtype.kind in "biu" else float)
 
-# %% ../nbs/24_exercises.ipynb #4989ff63
+# %% ../nbs/24_exercises.ipynb #1328330b
 def near(got, want):  # two arrays that can be broadcast
     "Where the numbers of an answer are the right ones, but for rounding."
     if want.dtype.kind in "iu": return np.isclose(got, want, 0, 1e-3)
@@ -140,7 +142,7 @@ def compare(answer,             # the student's function
         if g.shape == w.shape: raise Wrong(describe(g, w, *case))
         raise Wrong(f"your result has the shape {g.shape}; asked for is {w.shape}")
 
-# %% ../nbs/24_exercises.ipynb #8b97d94d
+# %% ../nbs/24_exercises.ipynb #9adaaba7
 def letters(answer):  # text, or a list, tuple, set or array of texts
     "The letters in an answer, in its order, each once."
     if not isinstance(answer, str) and np.iterable(answer): answer = " ".join(map(str, answer))
@@ -156,3 +158,16 @@ def choose(letter,  # the student's choice
     if chosen == [right]: return
     if len(chosen) == 1 and chosen[0] in wrong: raise Wrong(wrong[chosen[0]])
     raise Wrong(f"the answer is one of the letters {', '.join(sorted([right, *wrong]))}")
+
+# %% ../nbs/24_exercises.ipynb #12dfe138
+def draw_curves(x, curves,       # name -> values at `x`
+                xlabel, ylabel,
+                **options):      # passed to plot, such as marker
+    "Draw curves, each dashed in its own way; returns the axes."
+    fig, ax = plt.subplots(figsize=(7, 2.8))
+    for (name, y), dashes in zip(curves.items(), itertools.cycle(("-", "--", ":", "-."))):
+        ax.plot(x, y, dashes, lw=2, label=name, **options)
+    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+    ax.legend()
+    sns.despine()
+    return ax

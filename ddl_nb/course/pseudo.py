@@ -53,7 +53,7 @@ _WRONGLY_PRESENT = {
         _in_as_many_from_start,
 }
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #7dd14ede
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #0cdb5d91
 def _rows_counted(enough):
     "The tracks with enough rows in the window, whatever their frames."
     def f(rows, start, T):
@@ -361,7 +361,7 @@ def _picture(my_anomaly, X, M, weight, seed=5):
                     "pixels stay in [0, 1]")
     return out
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #e49d02c1
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #0de60fb2
 def _on_grey(my_anomaly, level, weight, box=slice(4, 52)):
     "What comes into the target's box on even grey, from 8 seeds; nan where nothing changed."
     X = torch.full((3, 3, 56, 56), level, dtype=torch.float64)
@@ -406,7 +406,7 @@ def _check_gradient(my_anomaly, X, M):
                     "by a comparison or by rounding, cannot be learnt")
 
 
-# %% ../../nbs/course/solutions/03_pseudo.ipynb #1b191c9d
+# %% ../../nbs/course/solutions/03_pseudo.ipynb #2cd116e8
 def _check_steps(my_anomaly, X, M):
     "Raise `Wrong` unless nothing changes outside the mask, and more inside it with the weight."
     def at(weight): return _picture(my_anomaly, X, M, weight)

@@ -172,6 +172,7 @@ NOT_FOUND = [
     other("over all frames", frames=range(120)),
     other("last frame", frames=range(68, 119)),
     other("x and y swapped", columns=("y1", "x1", "y2", "x2")),
+    other("is of another clip", changes=lambda: dict(walkers=in_boxes(["walker"], name="test03"))),
     other("is it the right clip", name="test07", kinds=(["runner"], ["walker"])),
     other("in percent", changes=lambda: dict(found={k: 100 * v for k, v in shares().items()})),
     other("raw scores", changes=lambda: dict(found=shares(above=lambda s, level: s > level))),
