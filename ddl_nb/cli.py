@@ -251,9 +251,8 @@ def ablate(grid: Annotated[Path, typer.Argument(
     Finished runs are kept, stopped ones go on."""
     named, runs = read_grid(grid)
     scenes = [s.check() for s in pick_scenes(open_source(source or named), scene)]
-    folders = [out/s.name for s in scenes] if len(scenes) > 1 else [out]
-    tables = [run_grid(runs, s, folder, jobs, backend, judge=judge)
-              for s, folder in zip(scenes, folders)]
+    tables = [run_grid(runs, s, out/s.name if len(scenes) > 1 else out, jobs, backend, judge=judge)
+              for s in scenes]
     table = medians(tables, out/"runs.csv") if len(scenes) > 1 else tables[0]
     shown = ["run", "micro_raw", "micro_smoothed", "macro_smoothed", "anomaly_weight", "steps",
              "training_seconds"]

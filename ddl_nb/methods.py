@@ -349,7 +349,7 @@ def follow(items,  # (k, d), of length 1
 
 @patch
 def loss(self: MNAD, X, generator):
-    frames = pad(X)[:, :, 0]
+    frames = pad(X).transpose(1, 2).flatten(0, 1)             # each for itself, as in a UNet
     q = self.queries(frames)
     places = q.movedim(1, -1).flatten(0, -2)
     first, second = torch.cdist(places, self.items).square().topk(2, largest=False).values.T

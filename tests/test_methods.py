@@ -60,7 +60,7 @@ def stopped_at(step):
 
 @pytest.mark.parametrize("arch", ["mnad", "steal", "memae"])     # items that follow, random clips
 def test_a_resumed_run_is_the_same_run(arch, scene, tmp_path):
-    settings = Settings(arch=arch, **TINY | dict(epochs=.05, average=.5))
+    settings = Settings(arch=arch, **TINY | dict(epochs=.25, average=.5))
     whole = Trainer(scene, settings)
     model = whole.run(progress=False)
     part = Trainer(scene, settings, tmp_path)
