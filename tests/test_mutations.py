@@ -268,6 +268,44 @@ MUTANTS = {
             ("cv2.cvtColor(frame[:h, :w], cv2.COLOR_RGB2BGR)", "frame[:h, :w]"),
         ],
     },
+    "methods": {
+        ("windows", "by_hand = torch.stack"): [
+            ("permute(0, 2, 1, 5, 3, 4)", "permute(0, 2, 1, 5, 4, 3)"),
+        ],
+        ("pad", "padded = pad(video, 4)"): [
+            ("-W % 16", "-W % 8"),
+        ],
+        ("AEConv3D.loss", "hat, future ="): [
+            ("torch.arange(T, 0, -1", "torch.arange(1, T + 1"),     # the far future counts most
+            ("X[:, :, T:2 * T]", "X[:, :, T - 1:2 * T - 1]"),
+        ],
+        ("ConvLSTMCell.forward", "cell, (x, h, C)"): [
+            ("torch.sigmoid(f) * C", "torch.sigmoid(i) * C"),
+            ("torch.sigmoid(o) * torch.tanh(C)", "torch.sigmoid(o) * C"),
+        ],
+        ("ConvLSTM.loss", "h, errors = model.states(X)"): [
+            ("clips[:, :, :-1]", "clips[:, :, 1:]"),                # not the frame before
+        ],
+        ("towards", "d, k, S = 3, 5, .7"): [
+            ("coherent * S * (past - alpha)", "coherent * S * (alpha - past)"),
+            ("size * sparse", "sparse"),
+        ],
+        ("Memory.address", "memory, z = Memory(4"): [
+            ("w - self.least) * w", "w + self.least) * w"),         # nothing is left out
+            ("F.normalize(z)", "z"),
+        ],
+        ("follow", "items, q = F.normalize"): [
+            (".argmax(dim=1)", ".argmin(dim=1)"),
+            (".amax(dim=0)", ".amin(dim=0)"),
+        ],
+        ("STEAL.too_fast", "fast = model.too_fast"): [
+            ("x[:, ::every]", "x[:, every:]"),
+        ],
+        ("STEAL.loss", "draws = torch.Generator"): [
+            ("normal.sum() - bounded.sum()", "normal.sum() + bounded.sum()"),
+            ("torch.minimum", "torch.maximum"),
+        ],
+    },
     "motion": {
         ("half_axes", "test_eq(half_axes("): [
             ("np.maximum(-flow, 0)", "np.maximum(flow, 0)"),
