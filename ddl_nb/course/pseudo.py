@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from ..exercises import Wrong, apart, choose, compare, exercise, near, plain
+from ..tracks import COLUMNS
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #ebfd112b
 TRACKS = 4, 7, 9, 12, 17, 18, 25, 31, 40
@@ -18,9 +19,9 @@ TRACKS = 4, 7, 9, 12, 17, 18, 25, 31, 40
 def _table():
     "Tracks of nine frames each, with gaps; the rows in random order, a third of them twice."
     g = np.random.default_rng(31)
-    rows = [(frame, 3. * k, 5., 3. * k + 4, 9., track) for k, track in enumerate(TRACKS)
+    rows = [("train02", frame, 3. * k, 5., 3. * k + 4, 9., track) for k, track in enumerate(TRACKS)
             for frame in range(k, k + 9) if g.random() < .85]
-    rows = pd.DataFrame(rows, columns=["frame", "x1", "y1", "x2", "y2", "track"])
+    rows = pd.DataFrame(rows, columns=[*COLUMNS, "track"])
     twice = rows.sample(frac=1 / 3, random_state=2)
     return pd.concat([rows, twice]).sample(frac=1, random_state=1)
 
@@ -167,10 +168,9 @@ def check_3_2(mask_of):
 
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #eaaedbdf
 def _window(seed, c=3, T=3, size=(6, 7)):
-    "X, M and A: a normal window, the mask of a box that moves, and noise; float64."
-    g = torch.Generator().manual_seed(seed)
-    X, A = torch.rand(2, c, T, *size, generator=g, dtype=torch.float64)
-    M = torch.zeros(1, T, *size, dtype=torch.float64)
+    "X, M and A: a normal window, the mask of a box that moves, and noise."
+    X, A = torch.rand(2, c, T, *size, generator=torch.Generator().manual_seed(seed))
+    M = torch.zeros(1, T, *size)
     for t in range(T): M[:, t, 1 + t % 2:5, t % 3 + 1:t % 3 + 4] = 1
     return X, M, A
 
@@ -286,6 +286,7 @@ def _pseudo_anomaly(X, M, A, l): return X + M * _logistic(l) * (A - X)
 
 def _by_differences(X, M, A, l, h=1e-4):
     "The derivative by l, from four points."
+    X, M, A = (t.double() for t in (X, M, A))
     def difference(h): return _pseudo_anomaly(X, M, A, l + h) - _pseudo_anomaly(X, M, A, l - h)
     return (8 * difference(h) - difference(2 * h)) / (12 * h)
 
@@ -340,12 +341,12 @@ def _box_on_a_slope(T, size=(24, 30)):
     "X, brighter to the right, with structure, and M."
     X, M, _ = _window(38, T=T, size=size)
     M[:, :, 6:18, 8:20] = 1
-    return (X + torch.linspace(0, 1, size[1], dtype=torch.float64)) / 2, M
+    return (X + torch.linspace(0, 1, size[1])) / 2, M
 
 def _picture(my_anomaly, X, M, weight, seed=5):
     "What my_anomaly makes of X; `Wrong` unless it is a picture, and X and M are left alone."
     before = X.clone(), M.clone()
-    out = my_anomaly(X, M, torch.tensor(float(weight), dtype=torch.float64), seed)
+    out = my_anomaly(X, M, torch.tensor(float(weight)), seed)
     if not torch.is_tensor(out):
         raise Wrong(f"give back a tensor, not a {type(out).__name__}: "
                     "autograd must reach the weight")
@@ -355,7 +356,7 @@ def _picture(my_anomaly, X, M, weight, seed=5):
         if not t.equal(was):
             raise Wrong(f"your function has changed {name} itself; "
                         "the loss still needs it as it was (clone it first)")
-    out = out.detach().double()
+    out = out.detach().to(X.dtype)
     if not out.isfinite().all() or out.min() < -1e-6 or out.max() > 1 + 1e-6:
         raise Wrong(f"at weight {weight} your values go from {out.min():.2f} to {out.max():.2f}; "
                     "pixels stay in [0, 1]")
@@ -364,12 +365,12 @@ def _picture(my_anomaly, X, M, weight, seed=5):
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #0de60fb2
 def _on_grey(my_anomaly, level, weight, box=slice(4, 52)):
     "What comes into the target's box on even grey, from 8 seeds; nan where nothing changed."
-    X = torch.full((3, 3, 56, 56), level, dtype=torch.float64)
+    X = torch.full((3, 3, 56, 56), level)
     M = torch.zeros_like(X[:1])
     M[..., box, box] = 1
     drawn = [_picture(my_anomaly, X, M, weight, seed)[:, 1, box, box] for seed in range(8)]
     values = torch.stack(drawn).numpy()
-    return np.where(abs(values - level) > 1e-9, values, np.nan)
+    return np.where(abs(values - level) > 1e-6, values, np.nan)
 
 def _evenly_spread(values):
     "The width of the range over which values are spread evenly, each by itself; 0 if they are not."
@@ -394,12 +395,12 @@ def _is_uniform_noise(my_anomaly):
 # %% ../../nbs/course/solutions/03_pseudo.ipynb #1df9923a
 def _check_gradient(my_anomaly, X, M):
     "Raise `Wrong` unless a gradient reaches the weight."
-    weight = torch.tensor(.4, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor(.4, requires_grad=True)
     out = my_anomaly(X, M, weight, 5)
     if not out.requires_grad:
         raise Wrong("no gradient reaches the weight; "
                     "do not turn it into a number (float, item, NumPy), or it cannot be learnt")
-    change = (out.double() - X).square().sum()
+    change = (out - X).square().sum()
     slope, = torch.autograd.grad(change, weight, allow_unused=True)
     if slope is None or not slope.isfinite() or abs(slope) < 1e-9:
         raise Wrong(f"the gradient by the weight is {slope}; a weight that only decides, "

@@ -357,7 +357,7 @@ def _check_shares(found, right, raw, all_frames, no_last):
     mistakes = {
         "your shares are those of the raw scores; take the smoothed ones": raw,
         "your shares are of all frames of a clip; take the frames with label 1 only, "
-        "for quiet normal frames should be below the threshold": all_frames,
+        "for normal ones should be below the threshold": all_frames,
         "you count the frames below the threshold: "
         "that is the share that was missed, not found": 1 - right,
         "your shares are in percent; give them as numbers from 0 to 1": 100 * right,

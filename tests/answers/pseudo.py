@@ -34,6 +34,12 @@ def there_in(frames, enough=all):
         return [k for k in there if enough(t in there[k] for t in frames(start, T))]
     return f
 
+def row_by_row(rows, start, T):
+    frames = {}
+    for clip, frame, *box, track in rows.itertuples(index=False):
+        if start <= frame < start + T: frames.setdefault(track, set()).add(frame)
+    return sorted(track for track in frames if len(frames[track]) == T)
+
 def counted(enough, begin=lambda start: start, end=lambda start, T: start + T):
     "The tracks with enough rows between two frames."
     def f(rows, start, T):
@@ -46,7 +52,7 @@ def all_but_one(found):
     found = list(found)
     return sum(found) >= len(found) - 1
 
-PRESENT = [present, by_sets, by_intersection, without_twins,
+PRESENT = [present, by_sets, by_intersection, without_twins, row_by_row,
            *(changed(present, form) for form in (np.array, torch.tensor, set, tuple)),
            changed(present, lambda tracks: [float(k) for k in tracks], "as_floats"),
            changed(present, lambda tracks: tracks + tracks, "twice")]
@@ -125,7 +131,8 @@ UNMASKED = [
 def blend(X, M, A, sigma): return (1 - M) * X + M * ((1 - sigma) * X + sigma * A)
 def as_one_line(X, M, A, sigma): return X + sigma * M * (A - X)
 def by_where(X, M, A, sigma): return torch.where(M > 0, torch.lerp(X, A, sigma), X)
-def in_float32(X, M, A, sigma): return blend(X.float(), M.float(), A.float(), sigma)
+def in_float64(X, M, A, sigma): return blend(X.double(), M.double(), A.double(), sigma)
+def by_lerp(X, M, A, sigma): return torch.lerp(X, torch.lerp(X, A, torch.tensor(sigma)), M)
 def with_gradient(X, M, A, sigma): return blend(X, M, A, torch.tensor(sigma, requires_grad=True))
 def on_a_copy(X, M, A, sigma):
     out = X.clone()
@@ -184,8 +191,9 @@ def by_autograd(X, M, A, l):
     def disturbed(l): return blend(X, M, A, torch.sigmoid(l))
     return torch.autograd.functional.jacobian(disturbed, torch.tensor(l, dtype=torch.float64))
 def by_differences(X, M, A, l, h=1e-4):
+    X, M, A = X.double(), M.double(), A.double()
     return (blend(X, M, A, sigma(l + h)) - blend(X, M, A, sigma(l - h))) / (2 * h)
-def gradient_in_float32(X, M, A, l): return gradient(X.float(), M.float(), A.float(), l)
+def gradient_in_float64(X, M, A, l): return gradient(X.double(), M.double(), A.double(), l)
 def with_a_graph(X, M, A, l):
     s = torch.sigmoid(torch.tensor(l, requires_grad=True))
     return s * (1 - s) * M * (A - X)
@@ -253,14 +261,18 @@ def gaussian(spread):
 
 def added_gaussian(X, M, weight, seed):
     return (X + M * weight * .2 * drawn(X, seed, torch.randn)).clamp(0, 1)
-def in_float32_as_well(X, M, weight, seed):
-    return towards(mirrored)(X.float(), M.float(), weight.float(), seed)
+def in_float64_as_well(X, M, weight, seed):
+    return towards(mirrored)(X.double(), M.double(), weight.double(), seed)
+def blurred(X, seed):
+    kernel = torch.ones(3, 1, 5, 5) / 25
+    frames = torch.nn.functional.conv2d(X.movedim(1, 0), kernel, padding=2, groups=3)
+    return frames.movedim(0, 1)
 
 KINDS = [towards(make) for make in (
     another_place, another_time, mirrored, negative, swapped_colours, brighter, black, one_colour,
-    smeared, ramp, speckle, squared_noise, salt_and_pepper, shuffled, coarse_noise, stripes,
-    in_numpys_noise)]
-KINDS += [*map(gaussian, (.05, .1, .2, .3, .35, .5, 1)), added_gaussian, in_float32_as_well]
+    smeared, blurred, ramp, speckle, squared_noise, salt_and_pepper, shuffled, coarse_noise,
+    stripes, in_numpys_noise)]
+KINDS += [*map(gaussian, (.05, .1, .2, .3, .35, .5, 1)), added_gaussian, in_float64_as_well]
 
 def grey_noise(X, seed): return drawn(X, seed)[:1].expand_as(X)
 def still_noise(X, seed): return drawn(X, seed)[:, :1].expand_as(X)
@@ -303,12 +315,13 @@ ANSWERS = {
     "check_3_1": (each(PRESENT), each(ABSENT)),
     "check_3_2": (in_all_forms(mask_of) + each(MASKS), each(UNMASKED)),
     "check_3_3": (in_all_forms(blend) + each((
-        as_one_line, by_where, in_float32, with_gradient, on_a_copy, in_numpy)), each(UNBLENDED)),
+        as_one_line, by_where, in_float64, by_lerp, with_gradient, on_a_copy, in_numpy)),
+        each(UNBLENDED)),
     "check_3_4": choice("c", "abd"),
     "check_3_5": (in_all_forms(start) + each((
         as_difference, as_minus_log, by_logit, by_tanh, in_float32_too)), each(NO_STARTS)),
     "check_3_6": (in_all_forms(gradient) + each((
-        by_exp, by_autograd, by_differences, gradient_in_float32, with_a_graph)),
+        by_exp, by_autograd, by_differences, gradient_in_float64, with_a_graph)),
         each(NO_GRADIENTS)),
     "check_3_7": choice("b", "ac"),
     "check_3_8": (each(KINDS), [((f,), "again, or its grey sister")
