@@ -1,0 +1,365 @@
+"""The notebooks as pages: pages.py site | slides | print. Nothing is executed.
+
+site    every notebook, lesson and module, by Sphinx, and the other two
+slides  a deck for each session of COURSE.md's table, by nbconvert
+print   each lesson as one page
+
+All go to _site/html and open without a network. A student's lesson is saved without outputs; here it
+gets the pictures of the solution's cells which the student has, too, and which give no answer.
+Those that follow what the reader is to predict or to answer stand behind a click on the site, and
+on the last page on paper.
+"""
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+from nbconvert import HTMLExporter, SlidesExporter
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+root = Path(__file__).parent.parent
+DOCS, NBS, COURSE = root / "docs", root / "nbs", root / "nbs" / "course"
+OUT, SOURCE, KEPT = (root / "_site" / name for name in ("html", "source", "doctrees"))
+LESSONS = sorted(COURSE.glob("[0-9]*.ipynb"))
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def read(path): return nbformat.read(path, as_version=4)
+
+
+# Cells ----------------------------------------------------------------------------------
+
+def is_picture(output): return any(kind.startswith("image/") for kind in output.get("data", {}))
+
+
+def shown(outputs):
+    "Without what only a running notebook can show: a widget has a picture beside it, or is left out."
+    still = [o for o in outputs if is_picture(o) or WIDGET not in o.get("data", {})]
+    for output in still: output.get("data", {}).pop(WIDGET, None)
+    return still
+
+
+def anchored(link):
+    "A link to a heading, which JupyterLab writes with its capitals and a site without."
+    page, heading = link[0].split("#")
+    return f"{page}#{heading.lower()}"
+
+
+def page(notebook):
+    "A notebook as a page: no cells that are there for nbdev alone, no directives."
+    cells = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            if "#| hide" in cell.source: continue
+            if "#| echo: false" in cell.source: cell.metadata["tags"] = ["remove-input"]
+            cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)
+            cell.outputs = shown(cell.outputs)
+        else: cell.source = re.sub(r"\]\([^)]*#[^)]+\)", anchored, cell.source)
+        if cell.source.strip() or cell.get("outputs"): cells.append(cell)
+    notebook.cells = cells
+    notebook.metadata["language_info"] = {"name": "python"}      # nbdev_clean drops it
+    return notebook
+
+
+def gives_an_answer(cell): return "# your answer" in cell.source or bool(
+    re.search(r"\bcheck_\d", cell.source))
+
+
+def lesson(path):
+    """A student's notebook with the pictures. A cell has the tag `hide-output` where one stands to
+    something that the reader has been asked before, below the same heading."""
+    solved = {cell.id: cell for cell in read(path.parent / "solutions" / path.name).cells}
+    notebook = page(read(path))
+    asked = False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            if re.search(r"^#+ ", cell.source, re.M): asked = False
+            if "**Predict" in cell.source: asked = True
+        elif gives_an_answer(cell): asked = True
+        else:
+            cell.outputs = [o for o in shown(solved[cell.id].outputs) if is_picture(o)]
+            if asked and cell.outputs: cell.metadata["tags"] = ["hide-output"]
+    return notebook
+
+
+# The site -------------------------------------------------------------------------------
+
+def write(name, text):
+    path = SOURCE / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def write_notebook(name, notebook, below_title="", **metadata):
+    notebook.cells[0].source += f"\n\n{below_title}"
+    notebook.metadata.update(metadata)
+    write(name, nbformat.writes(notebook))
+
+
+def toctree(caption, *names):
+    return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```", ""])
+
+
+def rooms():
+    "The numbered notebooks and their modules."
+    for path in sorted(NBS.glob("[0-9]*.ipynb")): yield path, path.stem.split("_", 1)[1]
+
+
+def write_modules():
+    names = [module for _, module in rooms()]
+    for path, module in rooms():
+        write(f"api/{module}.md", f"# ddl_nb.{module}\n\n"
+              f"Derived and tested in [{path.stem}](../nbs/{path.name}).\n\n"
+              f"```{{eval-rst}}\n.. automodule:: ddl_nb.{module}\n```\n")
+    listed = "\n".join(f"- [ddl_nb.{name}]({name}.md)" for name in names)
+    write("api/index.md", f"# The modules\n\nIn reading order.\n\n{listed}\n" +
+          toctree("Modules", *names))
+
+
+def write_lessons():
+    for path in LESSONS:
+        session = next(k for k, parts in sessions().items() if path.stem in parts)
+        links = (f'<a href="../../slides/session_{session}.html">Slides of session {session}</a> · '
+                 f'<a href="../../print/{path.stem}.html">To print</a>')
+        write_notebook(f"nbs/course/{path.name}", lesson(path), links)
+        # for whoever has the address: it is in no menu, and no search finds it
+        write_notebook(f"nbs/course/solutions/{path.name}",
+                       page(read(COURSE / "solutions" / path.name)),
+                       "*With its solutions. The lesson itself: "
+                       f"[{path.stem}](../{path.name}).*", orphan=True, nosearch=True)
+
+
+def write_notebooks():
+    for path, module in rooms():
+        write_notebook(f"nbs/{path.name}", page(read(path)),
+                       f"*What it exports: [ddl_nb.{module}](../api/{module}.md).*")
+    for path in set(COURSE.glob("*.ipynb")) - set(LESSONS):
+        write_notebook(f"nbs/course/{path.name}", page(read(path)))
+
+
+def write_front():
+    "README.md, which is made from nbs/index.ipynb, is the front page."
+    for name in ("COURSE", "CONTRIBUTING", "CHANGELOG"):
+        write(f"{name}.md", (root / f"{name}.md").read_text(encoding="utf-8"))
+    shutil.copytree(NBS / "images", SOURCE / "nbs" / "images", dirs_exist_ok=True)
+    names = [f"nbs/{path.stem}" for path, _ in rooms()]
+    method = [name for name in names if name < "nbs/13"]
+    lessons = [f"nbs/course/{path.stem}" for path in LESSONS]
+    write("index.md", (root / "README.md").read_text(encoding="utf-8") +
+          toctree("The course", "COURSE", *lessons, "nbs/course/week_of_alarms",
+                  "nbs/course/glossary") +
+          toctree("The method", *method) +
+          toctree("Real footage and daily use", *names[len(method):]) +
+          toctree("The package", "api/index", "CONTRIBUTING", "CHANGELOG"))
+
+
+def site():
+    slides()
+    print_lessons()
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    for write_part in (write_front, write_modules, write_notebooks, write_lessons): write_part()
+    subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2",
+                    "-c", DOCS, "-d", KEPT, SOURCE, OUT], check=True)
+    if dead := dead_links(OUT):
+        sys.exit("dead links:\n" + "\n".join(dead))
+
+
+class Page(HTMLParser):
+    "What a page links to, and what can be linked to in it."
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.ids = [], {""}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("href", "src"): self.links.append(value or "")
+            if name in ("id", "name"): self.ids.add(value)
+
+
+def dead_links(folder):
+    "Links within a folder of pages that lead nowhere, as text."
+    pages = {path.resolve(): Page(path) for path in folder.rglob("*.html")}
+    dead = []
+    for path, page in pages.items():
+        for link in page.links:
+            url = urlsplit(link)
+            if url.scheme or url.netloc: continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            if target.is_dir(): target /= "index.html"
+            known = pages.get(target)
+            if not target.exists() or known and unquote(url.fragment) not in known.ids:
+                dead.append(f"{path.relative_to(folder.resolve())}: {link}")
+    return dead
+
+
+# Slides and paper -----------------------------------------------------------------------
+
+def library():
+    "MathJax and reveal.js, from the packages that bring them, beside the pages."
+    static = OUT / "_static"
+    static.mkdir(parents=True, exist_ok=True)
+    mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    shutil.copy(mathjax / "tex-svg.js", static / "mathjax.js")
+    reveal = Path(find_spec("sphinx_revealjs").origin).parent / "_static" / "revealjs"
+    ignored = shutil.ignore_patterns("*.map", "*.esm.js", "*.eot", "*.ttf")
+    shutil.copytree(reveal / "dist", static / "reveal", ignore=ignored, dirs_exist_ok=True)
+    shutil.copy(reveal / "LICENSE", static / "reveal")
+    for css in ("slides.css", "print.css"): shutil.copy(DOCS / "static" / css, static)
+
+
+def unlinked(notebook):
+    "Without links to notebooks, which are not beside a deck or on paper."
+    for cell in notebook.cells:
+        cell.source = re.sub(r"\[([^]]+)\]\([^)]+\.ipynb[^)]*\)", r"\1", cell.source)
+    return notebook
+
+
+def export(exporter, template, notebook, name, title):
+    converter = exporter(template_name=template, extra_template_basedirs=[str(DOCS / "templates")])
+    notebook.metadata["title"] = title
+    html, _ = converter.from_notebook_node(notebook)
+    path = OUT / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html, encoding="utf-8")
+
+
+def sessions():
+    """From COURSE.md's table: {session: {lesson: (whether all of it is shown in class,
+    numbers of the exercises that are done at home)}}."""
+    table = re.findall(r"^\|\s*(\d?)\s*\|[^|]*\(nbs/course/(\w+)\.ipynb\)([^|]*)\|[^|]*\|[^|]*\|"
+                       r"([^|]*)\|$", (root / "COURSE.md").read_text(encoding="utf-8"), re.M)
+    found = {}
+    for number, name, part, home in table:
+        if number: session = found[int(number)] = {}
+        session[name] = (not part.strip(), set(re.findall(r"\d\.\d", home)))
+    return found
+
+
+def paragraphs(text): return re.split(r"\n\s*\n", text.strip())
+
+
+def sentences(text, limit):
+    "As many as fit, at least one."
+    first, *others = re.split(r"(?<=[.?!:;])\s+(?=[\w*`$\[(])", " ".join(text.split()))
+    for sentence in others:
+        if len(first) + len(sentence) > limit: break
+        first += " " + sentence
+    return first
+
+
+def brief(paragraph, is_first):
+    "What of a paragraph is shown to a class."
+    if re.match(r"#|>|\$\$|\|", paragraph): return paragraph
+    if re.match(r"([-*]|\d+\.) ", paragraph):
+        items = re.split(r"^(?=[-*] |\d+\. )", paragraph, flags=re.M)
+        return "\n".join(sentences(item, 90) for item in items if item.strip())
+    if "Predict" in paragraph or is_first: return sentences(paragraph, 260)
+    return ""
+
+
+def on_screen(output):
+    "A picture, or a table that can be read from the back of a room."
+    table = output.get("data", {}).get("text/html", "")
+    return is_picture(output) or "<table" in table and table.count("<tr") <= 12
+
+
+def sections(notebook):
+    "[heading, [paragraph or list of outputs, ...]] in order; a picture goes with what is above it."
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and not cell.source.startswith("**Solution.**"):
+            for paragraph in paragraphs(cell.source):
+                if paragraph.startswith("#"): found.append((paragraph, []))
+                else: found[-1][1].append(paragraph)
+        elif cell.cell_type == "code" and "### BEGIN SOLUTION" not in cell.source:
+            pictures = [o for o in shown(cell.outputs) if on_screen(o)]
+            if pictures: found[-1][1].append(pictures)
+    return found
+
+
+def in_class(found, whole, home):
+    "Without the exercises for home and, of a lesson that is not shown whole, sections without others."
+    exercises = [re.findall(r"^### Exercise (\d\.\d)", heading) for heading, _ in found]
+    for i, (heading, parts) in enumerate(found):
+        if home.intersection(exercises[i]): continue
+        if heading.startswith("## ") and not whole and heading != "## Summary":
+            following = [h.startswith("## ") for h, _ in found[i + 1:]]
+            end = i + 1 + (following + [True]).index(True)
+            if not set(sum(exercises[i:end], [])) - home: continue
+        yield heading, parts
+
+
+def slides_of(parts):
+    "(text, picture or None) of each slide of a section."
+    text = []
+    def plain(): return len("".join(text)) < 280 and not any(
+        re.match(r"[-*] |\d+\. |.*\*\*Predict", words) for words in text)
+    for part in parts:
+        if isinstance(part, str):
+            text += filter(None, [brief(part, is_first=not text)])
+            continue
+        if not plain():
+            yield text, None
+            text = []
+        for picture in part:
+            yield text, picture
+            text = []
+    if text: yield text, None
+
+
+def deck(names):
+    "A session's slides, as a notebook for nbconvert: a column for each section."
+    cells = []
+    for name, (whole, home) in names.items():
+        found = sections(page(read(COURSE / "solutions" / f"{name}.ipynb")))
+        for heading, parts in in_class(found, whole, home):
+            title = "## " + heading.lstrip("# ")
+            if heading.startswith("# "): title = heading
+            kind = "slide" if re.match("##? ", heading) else "subslide"
+            for text, picture in slides_of(parts):
+                cells.append(new_markdown_cell(
+                    "\n\n".join([title, *text]), metadata={"slideshow": {"slide_type": kind}}))
+                if picture: cells.append(new_code_cell(outputs=[picture]))
+                kind = "subslide"
+    return new_notebook(cells=cells)
+
+
+def slides():
+    library()
+    for number, names in sessions().items():
+        export(SlidesExporter, "slides", unlinked(deck(names)), f"slides/session_{number}.html",
+               f"Session {number}")
+
+
+def on_paper(path):
+    "A lesson; its pictures that give something away come last, each with a number."
+    notebook = unlinked(lesson(path))
+    cells, last = [], []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if "hide-output" not in cell.metadata.get("tags", []): continue
+        last.append(new_markdown_cell(f"Picture {len(last) // 2 + 1}"))
+        last.append(new_code_cell(outputs=cell.outputs))
+        cells.append(new_markdown_cell(f"*Picture {len(last) // 2} stands at the end.*"))
+        cell.outputs = []
+    if last: cells.append(new_markdown_cell("## The pictures to compare with"))
+    notebook.cells = cells + last
+    return notebook
+
+
+def print_lessons():
+    library()
+    for path in LESSONS:
+        notebook = on_paper(path)
+        title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
+        export(HTMLExporter, "print", notebook, f"print/{path.stem}.html", title)
+
+
+if __name__ == "__main__":
+    dict(site=site, slides=slides, print=print_lessons)[sys.argv[1]]()
