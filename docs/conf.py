@@ -33,6 +33,7 @@ myst_heading_anchors = 4
 suppress_warnings = ["myst.header", "config.cache"]
 
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
 autodoc_default_options = {"members": True, "show-inheritance": True}
 
 
@@ -49,8 +50,9 @@ def add_parameters(app, what, name, obj, options, lines):
     "The comments beside a function's parameters are their documentation (docments)."
     lines[:] = restructured("\n".join(lines)).split("\n")
     if not (isclass(obj) or isroutine(obj)): return
-    comments = {k: v for k, v in docments(obj, returns=False).items() if v}
-    lines += ["", *(f":param {k}: {restructured(' '.join(v.split()))}" for k, v in comments.items())]
+    lines.append("")
+    for name, comment in docments(obj, returns=False).items():
+        if comment: lines.append(f":param {name}: {restructured(' '.join(comment.split()))}")
 
 
 def setup(app):

@@ -4,10 +4,10 @@ site    every notebook, lesson and module, by Sphinx, and the other two
 slides  a deck for each session of COURSE.md's table, by nbconvert
 print   each lesson as one page
 
-All go to _site/html and open without a network. A student's lesson is saved without outputs; here it
-gets the pictures of the solution's cells which the student has, too, and which give no answer.
+All go to _site/html and open without a network. A student's lesson is saved without outputs; here
+it gets the pictures of the solution's cells which the student has, too, and which give no answer.
 Those that follow what the reader is to predict or to answer stand behind a click on the site, and
-on the last page on paper.
+on paper at the end.
 """
 import re
 import shutil
@@ -38,7 +38,7 @@ def is_picture(output): return any(kind.startswith("image/") for kind in output.
 
 
 def shown(outputs):
-    "Without what only a running notebook can show: a widget has a picture beside it, or is left out."
+    "Without what only a running notebook can show: widgets, which may have a picture beside them."
     still = [o for o in outputs if is_picture(o) or WIDGET not in o.get("data", {})]
     for output in still: output.get("data", {}).pop(WIDGET, None)
     return still
@@ -102,7 +102,8 @@ def write_notebook(name, notebook, below_title="", **metadata):
 
 
 def toctree(caption, *names):
-    return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```", ""])
+    listed = "\n".join(names)
+    return f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
 
 
 def rooms():
@@ -208,7 +209,7 @@ def library():
     shutil.copy(mathjax / "tex-svg.js", static / "mathjax.js")
     reveal = Path(find_spec("sphinx_revealjs").origin).parent / "_static" / "revealjs"
     ignored = shutil.ignore_patterns("*.map", "*.esm.js", "*.eot", "*.ttf")
-    shutil.copytree(reveal / "dist", static / "reveal", ignore=ignored, dirs_exist_ok=True)
+    shutil.copytree(reveal / "dist", static / "reveal" / "dist", ignore=ignored, dirs_exist_ok=True)
     shutil.copy(reveal / "LICENSE", static / "reveal")
     for css in ("slides.css", "print.css"): shutil.copy(DOCS / "static" / css, static)
 
@@ -220,8 +221,10 @@ def unlinked(notebook):
     return notebook
 
 
-def export(exporter, template, notebook, name, title):
-    converter = exporter(template_name=template, extra_template_basedirs=[str(DOCS / "templates")])
+def export(exporter, notebook, name, title, **options):
+    folder = name.split("/")[0]
+    converter = exporter(template_name=folder, extra_template_basedirs=[str(DOCS / "templates")],
+                         **options)
     notebook.metadata["title"] = title
     html, _ = converter.from_notebook_node(notebook)
     path = OUT / name
@@ -246,37 +249,43 @@ def paragraphs(text): return re.split(r"\n\s*\n", text.strip())
 
 def sentences(text, limit):
     "As many as fit, at least one."
-    first, *others = re.split(r"(?<=[.?!:;])\s+(?=[\w*`$\[(])", " ".join(text.split()))
+    first, *others = re.split(r"(?<=[.?!])\s+(?=[\w*`$\[(])", " ".join(text.split()))
     for sentence in others:
         if len(first) + len(sentence) > limit: break
         first += " " + sentence
     return first
 
 
-def brief(paragraph, is_first):
-    "What of a paragraph is shown to a class."
-    if re.match(r"#|>|\$\$|\|", paragraph): return paragraph
-    if re.match(r"([-*]|\d+\.) ", paragraph):
-        items = re.split(r"^(?=[-*] |\d+\. )", paragraph, flags=re.M)
-        return "\n".join(sentences(item, 90) for item in items if item.strip())
-    if "Predict" in paragraph or is_first: return sentences(paragraph, 260)
-    return ""
+def is_list(paragraph): return bool(re.match(r"([-*]|\d+\.) ", paragraph))
+
+
+def brief(paragraphs):
+    "What is shown to a class: what is said first, what is asked, quotations, equations and lists."
+    for i, paragraph in enumerate(paragraphs):
+        if re.match(r">|\$\$|\|", paragraph): yield paragraph
+        elif is_list(paragraph):
+            items = re.split(r"^(?=[-*] |\d+\. )", paragraph, flags=re.M)
+            yield "\n".join(sentences(item, 130) for item in items if item.strip())
+        elif i == 0 or "Predict" in paragraph: yield sentences(paragraph, 260)
+        elif any(map(is_list, paragraphs[i + 1:i + 2])): yield paragraph
 
 
 def on_screen(output):
     "A picture, or a table that can be read from the back of a room."
     table = output.get("data", {}).get("text/html", "")
-    return is_picture(output) or "<table" in table and table.count("<tr") <= 12
+    return is_picture(output) or "<table" in table and table.count("<tr") <= 9
 
 
 def sections(notebook):
-    "[heading, [paragraph or list of outputs, ...]] in order; a picture goes with what is above it."
+    "(heading, [paragraphs of a cell or outputs of a cell, ...]) in order."
     found = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and not cell.source.startswith("**Solution.**"):
-            for paragraph in paragraphs(cell.source):
-                if paragraph.startswith("#"): found.append((paragraph, []))
-                else: found[-1][1].append(paragraph)
+            for text in re.split(r"^(?=#+ )", cell.source, flags=re.M):
+                if text.startswith("#"):
+                    heading, _, text = text.partition("\n")
+                    found.append((heading, []))
+                if text.strip(): found[-1][1].append(paragraphs(text))
         elif cell.cell_type == "code" and "### BEGIN SOLUTION" not in cell.source:
             pictures = [o for o in shown(cell.outputs) if on_screen(o)]
             if pictures: found[-1][1].append(pictures)
@@ -284,7 +293,8 @@ def sections(notebook):
 
 
 def in_class(found, whole, home):
-    "Without the exercises for home and, of a lesson that is not shown whole, sections without others."
+    """Without the exercises for home; of a lesson that is not shown whole, without the sections
+    that have no others."""
     exercises = [re.findall(r"^### Exercise (\d\.\d)", heading) for heading, _ in found]
     for i, (heading, parts) in enumerate(found):
         if home.intersection(exercises[i]): continue
@@ -296,21 +306,20 @@ def in_class(found, whole, home):
 
 
 def slides_of(parts):
-    "(text, picture or None) of each slide of a section."
-    text = []
-    def plain(): return len("".join(text)) < 280 and not any(
-        re.match(r"[-*] |\d+\. |.*\*\*Predict", words) for words in text)
+    "(texts, picture or None) of each slide of a section: a picture and a short text go together."
+    said = []
     for part in parts:
-        if isinstance(part, str):
-            text += filter(None, [brief(part, is_first=not text)])
+        if isinstance(part[0], str):
+            if said: yield said, None
+            said = list(brief(part))
             continue
-        if not plain():
-            yield text, None
-            text = []
+        if len(said) > 1 or "Predict" in "".join(said):
+            yield said, None
+            said = []
         for picture in part:
-            yield text, picture
-            text = []
-    if text: yield text, None
+            yield said, picture
+            said = []
+    if said: yield said, None
 
 
 def deck(names):
@@ -333,8 +342,8 @@ def deck(names):
 def slides():
     library()
     for number, names in sessions().items():
-        export(SlidesExporter, "slides", unlinked(deck(names)), f"slides/session_{number}.html",
-               f"Session {number}")
+        export(SlidesExporter, unlinked(deck(names)), f"slides/session_{number}.html",
+               f"Session {number}", reveal_url_prefix="../_static/reveal", reveal_theme="white")
 
 
 def on_paper(path):
@@ -344,7 +353,7 @@ def on_paper(path):
     for cell in notebook.cells:
         cells.append(cell)
         if "hide-output" not in cell.metadata.get("tags", []): continue
-        last.append(new_markdown_cell(f"Picture {len(last) // 2 + 1}"))
+        last.append(new_markdown_cell(f"### Picture {len(last) // 2 + 1}"))
         last.append(new_code_cell(outputs=cell.outputs))
         cells.append(new_markdown_cell(f"*Picture {len(last) // 2} stands at the end.*"))
         cell.outputs = []
@@ -358,7 +367,7 @@ def print_lessons():
     for path in LESSONS:
         notebook = on_paper(path)
         title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
-        export(HTMLExporter, "print", notebook, f"print/{path.stem}.html", title)
+        export(HTMLExporter, notebook, f"print/{path.stem}.html", title)
 
 
 if __name__ == "__main__":
