@@ -12,7 +12,7 @@ demo: .venv/ready
 test: export OMP_NUM_THREADS := 1
 test: export MPLBACKEND := agg
 test: .venv/ready
-	$(BIN)/ruff check -q nbs tests tools benchmarks setup.py
+	$(BIN)/ruff check -q nbs tests tools docs benchmarks setup.py
 	$(BIN)/python tools/check_cells.py
 	$(BIN)/nbdev_test --n_workers 2 --timing
 	$(BIN)/python tools/check_sync.py

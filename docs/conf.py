@@ -6,6 +6,9 @@ from pathlib import Path
 
 from fastcore.docments import docments
 
+# what all modules import, once: Sphinx reads pages in processes that begin as copies of this one
+import ddl_nb.cli, ddl_nb.explore
+
 settings = ConfigParser(delimiters=["="])
 settings.read(Path(__file__).parent.parent / "settings.ini", encoding="utf-8")
 project = settings["DEFAULT"]["lib_name"]
@@ -14,7 +17,7 @@ copyright = settings["DEFAULT"]["copyright"]
 release = settings["DEFAULT"]["version"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
-html_theme = "furo"
+html_theme = "furo"                     # search, dark and light, phones; fetches nothing
 html_title = project
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -24,8 +27,8 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
 nb_execution_mode = "off"
-nb_code_prompt_show = "Show the {type}: first predict, or answer"
-nb_code_prompt_hide = "Hide the {type}"
+nb_code_prompt_show = "Show the picture, after your own answer"
+nb_code_prompt_hide = "Hide the picture"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
@@ -34,7 +37,7 @@ suppress_warnings = ["myst.header", "config.cache"]
 
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 
 
 def restructured(text):
