@@ -25,7 +25,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 root = Path(__file__).parent.parent
 DOCS, NBS, COURSE = root / "docs", root / "nbs", root / "nbs" / "course"
 OUT, SOURCE, KEPT = (root / "_site" / name for name in ("html", "source", "doctrees"))
-LESSONS = sorted(COURSE.glob("[0-9]*.ipynb"))
+ROOMS, LESSONS = (sorted(folder.glob("[0-9]*.ipynb")) for folder in (NBS, COURSE))
+BESIDE = sorted(set(COURSE.glob("*.ipynb")) - set(LESSONS))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -106,26 +107,28 @@ def toctree(caption, *names):
     return f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
 
 
-def rooms():
-    "The numbered notebooks and their modules."
-    for path in sorted(NBS.glob("[0-9]*.ipynb")): yield path, path.stem.split("_", 1)[1]
+def modules():
+    "{module: the notebook that exports it}, in reading order."
+    named = {path.stem.split("_", 1)[1]: path for path in ROOMS}
+    return {name: path for name, path in named.items() if (root / "ddl_nb" / f"{name}.py").exists()}
 
 
 def write_modules():
-    names = [module for _, module in rooms()]
-    for path, module in rooms():
-        write(f"api/{module}.md", f"# ddl_nb.{module}\n\n"
+    names = list(modules())
+    for name, path in modules().items():
+        write(f"api/{name}.md", f"# ddl_nb.{name}\n\n"
               f"Derived and tested in [{path.stem}](../nbs/{path.name}).\n\n"
-              f"```{{eval-rst}}\n.. automodule:: ddl_nb.{module}\n```\n")
+              f"```{{eval-rst}}\n.. automodule:: ddl_nb.{name}\n```\n")
     listed = "\n".join(f"- [ddl_nb.{name}]({name}.md)" for name in names)
     write("api/index.md", f"# The modules\n\nIn reading order.\n\n{listed}\n" +
           toctree("Modules", *names))
 
 
 def write_lessons():
+    session_of = {name: k for k, names in sessions().items() for name in names}
     for path in LESSONS:
-        session = next(k for k, parts in sessions().items() if path.stem in parts)
-        links = (f'<a href="../../slides/session_{session}.html">Slides of session {session}</a> · '
+        k = session_of[path.stem]
+        links = (f'<a href="../../slides/session_{k}.html">Slides of session {k}</a> · '
                  f'<a href="../../print/{path.stem}.html">To print</a>')
         write_notebook(f"nbs/course/{path.name}", lesson(path), links)
         # for whoever has the address: it is in no menu, and no search finds it
@@ -136,33 +139,31 @@ def write_lessons():
 
 
 def write_notebooks():
-    for path, module in rooms():
-        write_notebook(f"nbs/{path.name}", page(read(path)),
-                       f"*What it exports: [ddl_nb.{module}](../api/{module}.md).*")
-    for path in set(COURSE.glob("*.ipynb")) - set(LESSONS):
-        write_notebook(f"nbs/course/{path.name}", page(read(path)))
+    exports = {path: f"*What it exports: [ddl_nb.{name}](../api/{name}.md).*"
+               for name, path in modules().items()}
+    for path in ROOMS + BESIDE:
+        write_notebook(path.relative_to(root), page(read(path)), exports.get(path, ""))
 
 
 def write_front():
     "README.md, which is made from nbs/index.ipynb, is the front page."
     for name in ("COURSE", "CONTRIBUTING", "CHANGELOG"):
-        write(f"{name}.md", (root / f"{name}.md").read_text(encoding="utf-8"))
+        text = (root / f"{name}.md").read_text(encoding="utf-8")
+        write(f"{name}.md", re.sub(r"`_site/html/(\w+/\w+\.html)`", r'<a href="\1">\1</a>', text))
     shutil.copytree(NBS / "images", SOURCE / "nbs" / "images", dirs_exist_ok=True)
-    names = [f"nbs/{path.stem}" for path, _ in rooms()]
-    method = [name for name in names if name < "nbs/13"]
-    lessons = [f"nbs/course/{path.stem}" for path in LESSONS]
+    course = [f"nbs/course/{path.stem}" for path in LESSONS + BESIDE]
+    rooms = [f"nbs/{path.stem}" for path in ROOMS]
     write("index.md", (root / "README.md").read_text(encoding="utf-8") +
-          toctree("The course", "COURSE", *lessons, "nbs/course/week_of_alarms",
-                  "nbs/course/glossary") +
-          toctree("The method", *method) +
-          toctree("Real footage and daily use", *names[len(method):]) +
+          toctree("The course", "COURSE", *course) +
+          toctree("The method", *(name for name in rooms if name < "nbs/13")) +
+          toctree("Real footage and daily use", *(name for name in rooms if name > "nbs/13")) +
           toctree("The package", "api/index", "CONTRIBUTING", "CHANGELOG"))
 
 
 def site():
+    shutil.rmtree(OUT.parent, ignore_errors=True)
     slides()
     print_lessons()
-    shutil.rmtree(SOURCE, ignore_errors=True)
     for write_part in (write_front, write_modules, write_notebooks, write_lessons): write_part()
     subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2",
                     "-c", DOCS, "-d", KEPT, SOURCE, OUT], check=True)
