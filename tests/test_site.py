@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 for package in ("myst_nb", "furo", "sphinx_revealjs", "sphinx-mathjax-offline"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[docs]'")
@@ -63,11 +65,24 @@ def test_a_students_page_has_pictures_and_no_answers(path):
     assert not any(pages.gives_an_answer(c) for c in with_pictures)
 
 
-def test_a_picture_after_a_question_waits_for_the_answer():
-    cells = {c.source.split("\n")[0]: c.metadata.get("tags", [])
-             for c in pages.lesson(pages.LESSONS[0]).cells if c.get("outputs")}
-    assert cells["scene = plaza(train_clips=1)"] == []
-    assert cells["rows = {}"] == ["hide-output"]                  # the grey cart, exercise 1.4
+def test_a_picture_after_a_question_waits_for_the_answer(tmp_path):
+    def text(source): return new_markdown_cell(source)
+    def code(source):
+        return new_code_cell(source, outputs=[new_output("display_data", {"image/png": "YQ=="}),
+                                              new_output("stream", text="7")])
+    cells = [text("# Lesson"), code("open"), text("### Exercise 1.1"), code("quiz"),
+             code("a = ...  # your answer"), code("check_1_1(a)"), code("after the answer"),
+             text("## Next"), code("open again"), text("**Predict**: what?"), code("predicted")]
+    solved = new_notebook(cells=cells)
+    (tmp_path / "solutions").mkdir()
+    nbformat.write(solved, tmp_path / "solutions" / "01.ipynb")
+    for cell in solved.cells: cell.get("outputs", []).clear()
+    nbformat.write(solved, tmp_path / "01.ipynb")
+    made = {c.source: (len(c.outputs), c.metadata.get("tags")) for c in
+            pages.lesson(tmp_path / "01.ipynb").cells if c.cell_type == "code"}
+    assert made == {"open": (1, None), "quiz": (1, None), "open again": (1, None),
+                    "a = ...  # your answer": (0, None), "check_1_1(a)": (0, None),
+                    "after the answer": (1, ["hide-output"]), "predicted": (1, ["hide-output"])}
 
 
 def test_students_pages_do_not_lead_to_solutions(site):
@@ -140,7 +155,7 @@ def test_slides_open_without_a_network_and_nothing_is_cut_off(name, opened):
         seen += len(pictures)
         bottom = page.evaluate("""() => Math.max(...[...Reveal.getCurrentSlide().children].map(
             e => e.offsetTop + e.offsetHeight))""")
-        if bottom > 720: cut.append(page.url)
+        if bottom > 720: cut.append(page.evaluate("() => Reveal.getCurrentSlide().innerText"))
         if page.evaluate("() => Reveal.isLastSlide()"): break
         page.evaluate("() => Reveal.next()")
     assert cut == [] and seen > 10

@@ -67,8 +67,7 @@ def page(notebook):
     return notebook
 
 
-def gives_an_answer(cell): return "# your answer" in cell.source or bool(
-    re.search(r"\bcheck_\d", cell.source))
+def gives_an_answer(cell): return re.search(r"# your answer|\bcheck_\d", cell.source)
 
 
 def lesson(path):
@@ -165,8 +164,9 @@ def site():
     slides()
     print_lessons()
     for write_part in (write_front, write_modules, write_notebooks, write_lessons): write_part()
-    subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2",
-                    "-c", DOCS, "-d", KEPT, SOURCE, OUT], check=True)
+    done = subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2",
+                           "-c", DOCS, "-d", KEPT, SOURCE, OUT])
+    if done.returncode: sys.exit("the site has warnings (above)")
     if dead := dead_links(OUT):
         sys.exit("dead links:\n" + "\n".join(dead))
 
@@ -293,17 +293,20 @@ def sections(notebook):
     return found
 
 
+def exercise(section): return set(re.findall(r"^### Exercise (\d\.\d)", section[0]))
+
+
 def in_class(found, whole, home):
-    """Without the exercises for home; of a lesson that is not shown whole, without the sections
-    that have no others."""
-    exercises = [re.findall(r"^### Exercise (\d\.\d)", heading) for heading, _ in found]
-    for i, (heading, parts) in enumerate(found):
-        if home.intersection(exercises[i]): continue
-        if heading.startswith("## ") and not whole and heading != "## Summary":
-            following = [h.startswith("## ") for h, _ in found[i + 1:]]
-            end = i + 1 + (following + [True]).index(True)
-            if not set(sum(exercises[i:end], [])) - home: continue
-        yield heading, parts
+    """Without the exercises for home; of a lesson that is not shown whole, what stands below those
+    headings with an exercise for the class."""
+    parts = []
+    for section in found:
+        if re.match("##? ", section[0]): parts.append([])
+        parts[-1].append(section)
+    for part in parts:
+        framing = re.match("# |## Summary", part[0][0])
+        if whole or framing or set().union(*map(exercise, part)) - home:
+            yield from (section for section in part if not exercise(section) & home)
 
 
 def slides_of(parts):
