@@ -1,9 +1,9 @@
-# make demo | test | lab | bench | bench-full | course | readme: each sets up .venv when it is missing; nothing but Python, git and make is needed.
+# make demo | test | lab | bench | bench-full | course | readme | site | slides | print: each sets up .venv when it is missing; nothing but Python, git and make is needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 BIN := .venv/bin
 export DDL_DATA := $(abspath $(or $(DDL_DATA),data))
 
-.PHONY: demo test lab bench bench-full course readme
+.PHONY: demo test lab bench bench-full course readme site slides print
 
 demo: .venv/ready
 	$(BIN)/ddl demo --out demo
@@ -12,7 +12,7 @@ demo: .venv/ready
 test: export OMP_NUM_THREADS := 1
 test: export MPLBACKEND := agg
 test: .venv/ready
-	$(BIN)/ruff check -q nbs tests tools benchmarks setup.py
+	$(BIN)/ruff check -q nbs tests tools docs benchmarks setup.py
 	$(BIN)/python tools/check_cells.py
 	$(BIN)/nbdev_test --n_workers 2 --timing
 	$(BIN)/python tools/check_sync.py
@@ -35,9 +35,13 @@ course: .venv/ready
 readme: .venv/ready
 	$(BIN)/python tools/readme.py
 
+# To _site/html, from the notebooks as they are saved: nothing is executed.
+site slides print: .venv/ready
+	$(BIN)/python tools/pages.py $@
+
 # Not compiled at once: of twenty thousand files most are never imported, the others are compiled when they are.
 .venv/ready: settings.ini setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e '.[dev,docs]'
 	$(BIN)/python tools/check_opencv.py
 	@touch $@

@@ -38,6 +38,7 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require={
         "dev": requirements("dev", "deploy", "cluster"),   # exports and clusters are tested too
+        "docs": requirements("docs"),
         "detect": requirements("detect"),
         "deploy": requirements("deploy"),
         "cluster": requirements("cluster"),
