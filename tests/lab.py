@@ -12,7 +12,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 SCREENSHOTS = Path(__file__).parent/"screenshots"
 LONG, SHORT = 180_000, 20_000        # milliseconds, for what runs and for what answers
-FOCUS = 40                           # more presses of the Tab key than any cell has controls
+FOCUS = 60                           # presses of the Tab key that reach a control; links count, too
 
 def copy_notebooks(folder):
     checkpoints = shutil.ignore_patterns(".ipynb_checkpoints")
