@@ -223,9 +223,9 @@ def unlinked(notebook):
 
 
 def export(exporter, notebook, name, title, **options):
-    folder = name.split("/")[0]
-    converter = exporter(template_name=folder, extra_template_basedirs=[str(DOCS / "templates")],
-                         **options)
+    templates = [str(DOCS / "templates")]
+    converter = exporter(template_name=name.split("/")[0], extra_template_basedirs=templates,
+                         extra_template_paths=templates, **options)
     notebook.metadata["title"] = title
     html, _ = converter.from_notebook_node(notebook)
     path = OUT / name
