@@ -9,7 +9,7 @@ __all__ = ['check_5_1', 'check_5_2', 'check_5_3', 'check_5_4', 'check_5_5', 'che
 import numpy as np
 import torch
 from scipy.stats import t as student_t
-from ..exercises import Wrong, choose, compare, exercise
+from ..exercises import Wrong, apart, choose, compare, exercise, plain
 
 # %% ../../nbs/course/solutions/05_training.ipynb #fd9d048d
 def _targets(n, window):
@@ -36,7 +36,7 @@ def _one_epoch(lengths, epochs, *rest):       return _steps()(lengths, 1, *rest)
 _MISTAKES_5_1 = {
     "an epoch counts targets, not frames: "
     "a clip of n frames has n - T + 1 of them": _steps(_frames),
-    "an excerpt of 8 frames has 8 targets only for T = 1: "
+    "an excerpt has as many targets as frames only for T = 1: "
     "its first and last frames have no whole window in it": _steps(step=_frames_of_step),
     "you count frames throughout; both the footage and the excerpts "
     "are counted in targets, n - T + 1 each": _steps(_frames, _frames_of_step),
@@ -46,6 +46,7 @@ _MISTAKES_5_1 = {
     "no window reaches from one clip into the next": _steps(_across_clips),
     "you round down; 17.9 steps are 18": _steps(rounded=np.floor),
     "you round up; 17.1 steps are 17": _steps(rounded=np.ceil),
+    "rounded to a whole number, please: nobody takes half a step": _steps(rounded=float),
 }
 
 # %% ../../nbs/course/solutions/05_training.ipynb #e9d44da4
@@ -97,13 +98,23 @@ _MISTAKES_5_2 = {
     "your rate falls all the way: before the peak it must rise to `top`": _falling,
 }
 
+# the third peak falls between two steps, as the trainer's does
+_CYCLES = (6, 20, 2.), (10, 24, 5.), (4.4, 17, .01)
+
 # %% ../../nbs/course/solutions/05_training.ipynb #76c6d426
 @exercise("up along half a cosine, down along another")
 def check_5_2(one_cycle):
-    cycles = (6, 20, 2.), (10, 24, 5.)
-    cases = [(step, peak, last, top) for peak, last, top in cycles
-             for step in range(0, last + 1, 2)]
-    compare(one_cycle, _torch_cycle, _MISTAKES_5_2, cases)
+    cases = [(step, peak, last, top) for peak, last, top in _CYCLES
+             for step in [*range(0, last, 2), last]]
+    def said(got, want, step, peak, last, top):
+        yours, right = apart(got, want)
+        return (f"step {step} of {last}, with the peak of {top} at step {peak}: "
+                f"you get {yours}; it is {right}")
+    def in_top(rate):                                    # a small rate is no rounding error
+        return lambda step, peak, last, top: plain(rate(step, peak, last, top)) / top
+    compare(in_top(one_cycle), in_top(_torch_cycle),
+            {why: in_top(rate) for why, rate in _MISTAKES_5_2.items()}, cases,
+            lambda got, want, *case: said(got * case[-1], want * case[-1], *case))
 
 # %% ../../nbs/course/solutions/05_training.ipynb #d5bed32d
 @exercise("Adam divides a gradient by its own usual size, "
@@ -163,11 +174,12 @@ _MISTAKES_5_4 = {
 # %% ../../nbs/course/solutions/05_training.ipynb #b6d4b6fd
 @exercise("one model is kept, that of the averaged weights")
 def check_5_4(loss_of_kept):
-    def dish(w): return float(np.sum((w - 1)**2) + np.abs(w).sum())
-    def slope(w): return float(np.exp(w).sum() + w[0]**4)
+    def dish(w): return float(np.sum((plain(w) - 1)**2) + np.abs(plain(w)).sum())
+    def slope(w): return float(np.exp(plain(w)).sum() + plain(w)[0]**4)
     def said(got, want, w, share, loss):
+        yours, right = apart(got, want)
         return (f"for {len(w)} steps of a model with {w.shape[1]} weights "
-                f"and a share of {share} you get {float(got):.4f}; it is {want:.4f}")
+                f"and a share of {share} you get {yours}; it is {right}")
     g = np.random.default_rng(54)
     cases = [(g.normal(size=(10, 2)), .3, dish), (g.normal(size=(20, 3)), .2, slope),
              (g.normal(size=(8, 1)), .5, dish)]
@@ -203,7 +215,7 @@ def _variance_first(batches, momentum):
 
 # %% ../../nbs/course/solutions/05_training.ipynb #3040b4be
 _MISTAKES_5_5 = {
-    "you keep a tenth of the old and take nine tenths of the new; "
+    "you keep the share m of the old and take 1 - m of the new; "
     "it is the other way round": _running(swap=True),
     "the variance that is kept divides by n - 1; "
     "yours divides by n (`ddof=1` in NumPy)": _running(ddof=0),
@@ -223,15 +235,16 @@ def _torch_running(batches, momentum):
     for x in batches: norm(torch.as_tensor(x)[:, None])
     return norm.running_mean.item(), norm.running_var.item()
 
-@exercise("each batch moves the statistics by a tenth of the way to its own")
+@exercise("each batch moves the statistics by a share of the way to its own")
 def check_5_5(running):
     def said(got, want, batches, m):
-        return (f"after {len(batches)} batches of {len(batches[0])} values "
-                f"and with momentum {m} you get {np.round(got, 4).tolist()}; "
-                f"PyTorch keeps {np.round(want, 4).tolist()}")
+        yours, right = apart(got, want)
+        sizes = sorted({len(x) for x in batches})
+        return (f"after {len(batches)} batches of {' and '.join(map(str, sizes))} values "
+                f"and with momentum {m} you get {yours}; PyTorch keeps {right}")
     g = np.random.default_rng(55)
     cases = [([g.normal(2, 3, 6) for _ in range(5)], .1),
-             ([g.normal(-1, 1, 4) for _ in range(3)], .3)]
+             ([g.normal(-1, 1, n) for n in (4, 9, 4)], .3)]
     compare(running, _torch_running, _MISTAKES_5_5, cases, said)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #4d650eb5
@@ -256,14 +269,12 @@ _SHOWS = dict(
 def check_5_6(diagnosis):
     if set(diagnosis) != set("ABCD"):
         raise Wrong("give one letter for each of the four curves A, B, C and D")
-    for k, truth in dict(A="b", B="d", C="a", D="c").items():
+    for k, right in dict(A="b", B="d", C="a", D="c").items():
         if diagnosis[k] is ...:
             raise Wrong(f"curve {k} has no letter yet")
-        letter = str(diagnosis[k]).strip().lower()
-        if letter not in _LOOKS:
-            raise Wrong(f"curve {k}: the answer is one of the letters a, b, c, d")
-        if letter != truth:
-            raise Wrong(f"curve {k} is not {letter}: {_LOOKS[letter]}; {_SHOWS[k]}")
+        wrong = {x: f"not {x}: {_LOOKS[x]}; {_SHOWS[k]}" for x in _LOOKS if x != right}
+        try: choose(diagnosis[k], right, wrong)
+        except Wrong as e: raise Wrong(f"curve {k}: {e}") from None
 
 # %% ../../nbs/course/solutions/05_training.ipynb #b84adcfb
 def _student(share=.975, spent=1):
@@ -288,6 +299,7 @@ def _by_hand(values):
     mean = sum(values) / n
     error = (sum((v - mean)**2 for v in values) / (n - 1) / n)**.5
     return mean, mean - _TABLE[n] * error, mean + _TABLE[n] * error
+def _low_first(values): return np.sort(_by_hand(values))
 
 # %% ../../nbs/course/solutions/05_training.ipynb #05f2bcb9
 _MISTAKES_5_7 = {
@@ -307,18 +319,19 @@ _MISTAKES_5_7 = {
     "which covers the truth in two of three cases or less": _interval(_one),
     "that is one standard deviation either way: "
     "how single runs spread, not how sure their mean is": _interval(_one, root=False),
+    "right, but in another order: the mean first, then low and high": _low_first,
 }
 
 # %% ../../nbs/course/solutions/05_training.ipynb #503c0ea0
 @exercise("few seeds, a wide interval: that is what few seeds are worth")
 def check_5_7(interval):
-    cases = [([91., 93., 98.],), ([88., 90.5],), ([.1, .4, .2, .8, .3, .3],)]
+    cases = [(np.array(v),) for v in ([91., 93., 98.], [88., 90.5], [.1, .4, .2, .8, .3, .3])]
     compare(interval, _by_hand, _MISTAKES_5_7, cases)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #3bc5d619
 def _errors(results):
     "Both lists of errors, if they can be compared at all."
-    default, mine = (np.asarray(results[k], float) for k in ("default", "mine"))
+    default, mine = (plain(results[k]) for k in ("default", "mine"))
     if default.ndim != 1 or default.shape != mine.shape:
         raise Wrong("default and mine must be lists of the same length, "
                     "a number for each seed")
@@ -328,12 +341,13 @@ def _errors(results):
     if not ((0 < both) & (both < .5)).all():
         raise Wrong("a held-out error is a mean distance of pixels in [0, 1]: "
                     "above 0, and a grey picture would reach less than 0.5")
-    if len(set(default)) < len(default) or len(set(mine)) < len(mine):
-        raise Wrong("two seeds gave exactly the same error: "
-                    "did you pass the seed to Settings?")
-    if np.array_equal(default, mine):
+    if np.array_equal(np.sort(default), np.sort(mine)):
         raise Wrong("default and mine are the same numbers: "
                     "has your change arrived in Settings?")
+    pairs = set(zip(default, mine))
+    if len(set(default)) == 1 or len(set(mine)) == 1 or len(pairs) < len(default):
+        raise Wrong("two seeds gave exactly the same errors: did you pass the seed to "
+                    "Settings, and each one once? (If you rounded them: in full, please.)")
     return default, mine
 
 def _claim(low, high):
@@ -348,16 +362,19 @@ def check_5_8(results):
     missing = sorted({"default", "mine", "claim"} - set(results))
     if missing:
         raise Wrong(f"the dict lacks {', '.join(missing)}")
+    unfilled = [k for k in ("default", "mine", "claim") if results[k] is ...]
+    if unfilled:
+        raise Wrong(f"{', '.join(unfilled)}: still to be filled in")
     default, mine = _errors(results)
     mean, low, high = _interval(_student())(mine - default)
     supported = _claim(low, high)
-    claim = str(results["claim"]).strip().lower()
+    claim = str(results["claim"]).strip(" .").lower()
     if claim not in ("better", "worse", "open"):
         raise Wrong('the claim is one of "better", "worse", "open"')
     if claim == supported: return
 
-    found = (f"the paired difference mine - default is {mean:+.4f}, "
-             f"its 95 % interval [{low:+.4f}, {high:+.4f}]")
+    found = (f"the paired difference mine - default is {mean:+.3g}, "
+             f"its 95 % interval [{low:+.3g}, {high:+.3g}]")
     if supported == "open":
         raise Wrong(f"{found}: it holds 0, so these seeds leave the question open")
     if claim == "open":
