@@ -7,9 +7,11 @@ __all__ = ['KEEP', 'OUT', 'KEYS', 'check_7_1', 'check_7_2', 'stretches_by_lookin
            'check_7_5', 'events_by_looking', 'check_7_6', 'frames_of', 'check_7_7', 'check_7_8']
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #83b50362
+import copy
 import math
 import numpy as np
-from ..exercises import NotYet, Wrong, compare, exercise
+from .scoring import exceeded_by
+from ..exercises import NotYet, Wrong, apart, compare, exercise, letters, plain
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #e12d4f13
 KEEP = dict(
@@ -29,8 +31,8 @@ OUT = dict(
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #8cfc80d1
 @exercise("still camera, this view, everything ordinary, nothing that should be found")
-def check_7_1(letters):
-    given = set("".join(letters).lower().replace(" and ", " ")) - set(" ,;")
+def check_7_1(answer):
+    given = set(letters(answer))
     unknown = given - set(KEEP | OUT)
     if unknown:
         raise Wrong("there are the recordings a to f, "
@@ -57,7 +59,7 @@ def _wrong_frames(answer, start, end, fps):
     if answer[1] < first / 2:
         return f"{given}, far too few; seconds times frames a second are frames"
     if answer == _frames_by_looking(start, end, 25):
-        return "you give the frames of a 25-a-second video; use fps"
+        return f"{given}, the frames of a 25-a-second video; use fps"
     if answer == _frames_by_looking(start, end, round(fps)):
         return (f"{given}, the frames of a {round(fps)}-a-second video; "
                 "take fps as it is, for in a minute the difference is two frames")
@@ -71,13 +73,14 @@ def _wrong_frames(answer, start, end, fps):
 def check_7_2(frames_between):
     for start, end, fps in ((1.65, 4.27, 25), (3, 5, 30), (2.51, 9.13, 29.97),
                             (0, .99, 50), (40.01, 60.5, 29.97)):
-        answer = tuple(frames_between(start, end, fps))
-        if len(answer) != 2:
+        answer = plain(frames_between(start, end, fps))
+        if answer.shape != (2,):
             raise Wrong("two numbers are asked for, the first and the last frame; "
-                        f"you give {len(answer)}")
-        if any(isinstance(a, (float, np.floating)) for a in answer):
+                        f"yours have the shape {answer.shape}")
+        if answer.dtype != int:
             raise Wrong(f"{answer[0]} is not a whole number to a computer, and labels.csv "
                         "with 41.0 in it is refused; make it an int")
+        answer = tuple(answer.tolist())
         if answer != _frames_by_looking(start, end, fps):
             raise Wrong(f"{start} to {end} s at {fps} frames a second: "
                         f"{_wrong_frames(answer, start, end, fps)}")
@@ -92,10 +95,12 @@ def stretches_by_looking(flags):  # frame by frame; not how one would write it
     return found
 
 def as_rows(answer, what):
-    try: return [(int(a), int(b)) for a, b in answer]
-    except (TypeError, ValueError):
-        raise Wrong(f"{what} should be a list of (first, last), such as [(3, 5), (9, 9)]; "
-                    f"you give {answer!r}") from None
+    try:
+        rows = [(float(a), float(b)) for a, b in answer]
+        if all(a % 1 == b % 1 == 0 for a, b in rows): return [(int(a), int(b)) for a, b in rows]
+    except (TypeError, ValueError): pass
+    raise Wrong(f"{what} should be a list of (first, last), such as [(3, 5), (9, 9)]; "
+                f"you give {answer!r}")
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #3223b771
 def _wrong_rows(answer, want, flags):
@@ -106,19 +111,23 @@ def _wrong_rows(answer, want, flags):
         return "frames count from 0"
     if answer in ([(a - 1, b) for a, b in want], [(a - 1, b - 1) for a, b in want]):
         return "your first frame is still normal; np.diff[i] compares frames i and i + 1"
-    if want and answer == [(want[0][0], want[-1][1])]:
-        return "between the two stretches the frames are normal, so they need a row each"
+    if len(want) > 1 and answer == [(want[0][0], want[-1][1])]:
+        return "between two stretches the frames are normal, so they need a row each"
     if flags[-1] and answer == want[:-1]:
         return "the stretch that reaches the clip's end is missing"
     if flags[0] and answer in (want[1:], [(1, want[0][1])] + want[1:]):
         return "frame 0 is anomalous too; nothing before it can be compared with it"
     if answer == [(a, b) for a, b in want if a < b]:
         return "a stretch of a single frame is a stretch"
+    if answer != want and sorted(answer) == want:
+        return "the rows are not in order of time"
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #5cb54d3b
 @exercise("every stretch, both ends included, also those that touch the clip's ends")
 def check_7_3(rows):
-    for text in ("0011100110", "0000100000", "0000000000", "1101", "0001011", "11111", "1"):
+    texts = ("0011100110", "0000100000", "0000000000", "1101", "0001011", "11111", "1",
+             "10010110001111001")
+    for text in texts:
         flags = np.array([c == "1" for c in text])
         want, answer = stretches_by_looking(flags), as_rows(rows(flags.copy()), "rows(flags)")
         if answer == want: continue
@@ -163,43 +172,59 @@ def _wrong_thresholds(value, quiet, test, share):
           "and not a look at the test clips")
 def check_7_4(choose_threshold):
     quiet, test = _recordings()
-    scores = np.concatenate(list(quiet.values()))
-    down = np.sort(scores)[::-1]
+    scores = np.concatenate(list(quiet.values())).astype(float)
     for share in (.01, .05):
-        value = float(choose_threshold(dict(quiet), dict(test), share))
-        k = round(share * len(scores))                  # so many frames exceed it, or one less
-        if down[k] - 1e-6 <= value <= down[k - 1] + 1e-6: continue
+        given = copy.deepcopy((quiet, test))
+        value = float(plain(choose_threshold(*given, share)))
+        if exceeded_by(share, scores, value): continue
         for sentence, wrong in _wrong_thresholds(value, quiet, test, share).items():
             if abs(value - wrong) < 3e-6: raise Wrong(sentence)
-        raise Wrong(f"asked was a threshold that {share:.0%} of the held-out frames exceed "
-                    f"({k} of {len(scores)}); {(scores > value).sum()} exceed yours, {value:.4f}")
+        raise Wrong(f"asked was a threshold that {share:.0%} of the held-out frames exceed, "
+                    f"{share * len(scores):g} of {len(scores)}; "
+                    f"{(scores > value).sum()} exceed yours, {value:.6g}")
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #a9446148
+_MISTAKES_7_5 = {
+    "after one mean waiting time without alarm, 37 percent of cameras "
+    "with that very rate would have been quiet too": lambda rate, c: 1 / rate,
+    "1 - confidence and confidence have changed places":
+        lambda rate, c: -math.log(c) / rate,
+    "the natural logarithm undoes e": lambda rate, c: -math.log10(1 - c) / rate,
+    "the probability falls with e to the -rate T, so a logarithm must come in":
+        lambda rate, c: c / rate,
+    "the rarer the alarms, the longer you must watch: divide by the rate":
+        lambda rate, c: -math.log(1 - c) * rate,
+    "that many hours are asked for at 95 %, whatever the confidence":
+        lambda rate, c: -math.log(.05) / rate}
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #96edcfe8
+def _wrong_hours(T, rate, confidence):
+    "What to say of a number of hours that is not the right one."
+    needed = -math.log(1 - confidence) / rate
+    yours, right = apart(T, needed)
+    said = (f"for a rate below {rate:.3g} an hour at {confidence:.0%} confidence "
+            f"you say {yours} hours")
+    if T < 0:
+        return (f"{said}: less than nothing; the logarithm of a number below 1 "
+                "is negative, mind the sign")
+    for why, mistake in _MISTAKES_7_5.items():
+        wrong = mistake(rate, confidence)
+        if abs(T - wrong) < 1e-4 * max(1, wrong): return f"{said}: {why}"
+    luck, allowed = apart(math.exp(-rate * T), 1 - confidence)   # of a quiet time that long
+    if T > needed:
+        return (f"{said}; that is enough, but {right} are enough already: the exact number, please "
+                "(do you round?)")
+    return (f"{said}; but that long a camera with that rate is quiet "
+            f"with probability {luck}, and no more than {allowed} is allowed")
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #2bc15f5e
 @exercise("three hours of silence for each promised hour, at 95 percent: "
           "T = -ln(1 - confidence) / rate")
 def check_7_5(hours_needed):
     for rate, confidence in ((.5, .95), (4, .9), (1 / 24, .99)):
-        T = float(hours_needed(rate, confidence))
-        said = (f"for a rate below {rate:.3g} an hour at {confidence:.0%} confidence "
-                f"you need {T:.3g} hours")
-        if T < 0:
-            raise Wrong(f"{said}: less than nothing; the logarithm of a number below 1 "
-                        "is negative, mind the sign")
-        luck = math.exp(-rate * T)                 # put back: the chance of a quiet time that long
-        if abs(luck - (1 - confidence)) < 1e-4: continue
-        mistakes = {
-            "after one mean waiting time without alarm, 37 percent of cameras "
-            "with that very rate would have been quiet too": 1 / rate,
-            "1 - confidence and confidence have changed places": -math.log(confidence) / rate,
-            "the natural logarithm undoes e": -math.log10(1 - confidence) / rate,
-            "the probability falls with e to the -rate T, so a logarithm must come in":
-                confidence / rate,
-            "the rarer the alarms, the longer you must watch: divide by the rate":
-                -math.log(1 - confidence) * rate}
-        for why, wrong in mistakes.items():
-            if abs(T - wrong) < 1e-4 * max(1, wrong): raise Wrong(f"{said}: {why}")
-        raise Wrong(f"{said}; but after {T:.3g} hours a camera with that rate has been quiet "
-                    f"with probability {luck:.3f}, and it should be {1 - confidence:.2f}")
+        T = float(plain(hours_needed(rate, confidence)))
+        if abs(math.log(1 - confidence) + rate * T) < 1e-4: continue
+        raise Wrong(_wrong_hours(T, rate, confidence))
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #576adc49
 def events_by_looking(scores, threshold, gap):
@@ -211,9 +236,14 @@ def events_by_looking(scores, threshold, gap):
     return stretches_by_looking([i in inside for i in range(len(scores))])
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #e965974f
+def _reached(scores, threshold, gap):
+    "Events of frames that reach the threshold: a typical mistake."
+    return events_by_looking(scores, np.nextafter(threshold, -1), gap)
+
 def _wrong_events(answer, want, text, scores, gap):
     "What to say of events that are not the right ones; None if nothing is known."
-    if "=" in text: return "a score on the threshold is not above it"
+    if "=" in text and answer == _reached(scores, .5, gap):
+        return "a score on the threshold is not above it"
     if answer and answer == [(a, b + 1) for a, b in want]:
         return "your last frame is the one after the event"
     wider = [(max(0, a - gap), min(len(text) - 1, b + gap)) for a, b in want]
@@ -226,17 +256,19 @@ def _wrong_events(answer, want, text, scores, gap):
                   "only pauses of up to `gap` frames are bridged, you bridge all": 10 ** 6}
     for why, other in other_gaps.items():
         if gap and answer == events_by_looking(scores, .5, other): return why
-    if text[-1] == "1" and len(answer) < len(want):
+    if text[-1] == "1" and answer == want[:-1]:
         return "the event that lasts until the clip's end is missing"
-    if text[0] == "1" and len(answer) < len(want):
+    if text[0] == "1" and answer == want[1:]:
         return "the event that begins with frame 0 is missing"
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #f4a281af
+_SCORES_7_6 = (("0011100", 0), ("0001000", 0), ("1100011", 0), ("0=1=0=", 0),
+               ("01001000100001000001", 3), ("1001", 2), ("10001", 2),
+               ("0101100010", 1), ("000", 2), ("0011", 5), ("1100", 5))
+
 @exercise("stretches above the threshold, short pauses bridged, both ends included")
 def check_7_6(events):
-    for text, gap in (("0011100", 0), ("0001000", 0), ("1100011", 0), ("0=1=0=", 0),
-                      ("01001000100001000001", 3), ("1001", 2), ("10001", 2),
-                      ("0101100010", 1), ("000", 2), ("0011", 5), ("1100", 5)):
+    for text, gap in _SCORES_7_6:
         scores = np.array([{"0": .2, "1": .9, "=": .5}[c] for c in text])
         want = events_by_looking(scores, .5, gap)
         answer = as_rows(events(scores.copy(), .5, gap), "events(...)")
@@ -299,15 +331,15 @@ def _begins_or_ends_inside(f, t): return t[0] <= f[0] <= t[1] or t[0] <= f[1] <=
 def _share_half(f, t): return 2 * _common(f, t) >= t[1] - t[0] + 1
 
 def _two_numbers(answer):
-    try: precision, recall = (float(v) for v in answer)
-    except (TypeError, ValueError):
-        raise Wrong("two numbers are asked for: precision, recall") from None
-    return np.array([precision, recall])
+    try: numbers = plain(answer).astype(float)
+    except (TypeError, ValueError): numbers = np.zeros(0)
+    if numbers.shape != (2,): raise Wrong("two numbers are asked for: precision, recall")
+    return numbers
 
 def _said(got, want, found, true):
+    yours, right = apart(got, want)
     twice = "; a share above 1 means that something was counted twice"
-    return (f"found {found}, true {true}: precision and recall are {want[0]:.2f} "
-            f"and {want[1]:.2f}; you give {got[0]:.2f} and {got[1]:.2f}"
+    return (f"found {found}, true {true}: precision and recall are {right}; you give {yours}"
             + (twice if max(got) > 1 else ""))
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #c9e88c9a
@@ -359,7 +391,7 @@ def _figures(results):
         if k not in results: raise Wrong(f"{k} is missing ({KEYS[k]})")
     for k in KEYS:
         if results[k] is ...: raise Wrong(f"{k} is still to be filled in")
-    r = {k: float(results[k]) for k in KEYS if k != "events"}
+    r = {k: float(plain(results[k])) for k in KEYS if k != "events"}
     events = as_rows(results["events"], "events")
     for k, v in r.items():
         if not 0 <= v < math.inf:
@@ -377,18 +409,23 @@ def _check_footage(r):
     if r["held_out_minutes"] <= 0:
         raise Wrong("without held-out footage nothing can be said of false alarms; "
                     "keep some apart")
-    if not 5 <= r["fps"] <= 240:
+    if not 1 <= r["fps"] <= 1000:
         raise Wrong(f"{r['fps']:g} frames a second? ddl info says what the file has")
-    if not 0 < r["threshold"] < 1:
-        raise Wrong(f"the threshold {r['threshold']:g} is no score: scores lie between 0 and 1")
+    if not 0 < r["threshold"] < 20:
+        raise Wrong(f"the threshold {r['threshold']:g} is no score: a usual frame has a score "
+                    "of 1 or less, and a threshold lies a little above the usual")
 
 def _check_rate(r):
-    given, rate = r["alarms_an_hour"], r["alarms_held_out"] / (r["held_out_minutes"] / 60)
+    hours, alarms, given = r["held_out_minutes"] / 60, r["alarms_held_out"], r["alarms_an_hour"]
+    rate, promised = alarms / hours, -math.log(.05) / hours
     if abs(given - rate) <= .1 * rate + 1e-9: return
+    if not alarms and abs(given - promised) <= .1 * promised: return  # as in exercise 7.5
     if rate and abs(given - rate / 60) < .1 * rate / 60:
         raise Wrong(f"{given:g} is a rate a minute; an hour has 60 of them")
-    raise Wrong(f"{r['alarms_held_out']:g} alarms in {r['held_out_minutes']:g} minutes "
-                f"are {rate:.3g} an hour, not {given:g}")
+    yours, right = apart(given, rate)
+    bound = "" if alarms else f" (or, promised at 95 %, fewer than {promised:.3g})"
+    raise Wrong(f"{alarms:g} alarms in {r['held_out_minutes']:g} minutes "
+                f"are {right} an hour{bound}, not {yours}")
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #e01b1766
 def _check_events(r, events):
