@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'OUT', 'KEYS', 'check_7_1', 'check_7_2', 'stretches_by_looking', 'as_rows', 'check_7_3', 'check_7_4',
-           'check_7_5', 'events_by_looking', 'check_7_6', 'frames_of', 'check_7_7', 'check_7_8']
+           'check_7_5', 'events_by_looking', 'check_7_6', 'show_days', 'frames_of', 'check_7_7', 'check_7_8']
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #83b50362
 import copy
 import math
+import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from .scoring import exceeded_by
 from ..exercises import NotYet, Wrong, apart, compare, exercise, letters, plain
 
@@ -190,7 +192,7 @@ _MISTAKES_7_5 = {
     "1 - confidence and confidence have changed places":
         lambda rate, c: -math.log(c) / rate,
     "the natural logarithm undoes e": lambda rate, c: -math.log10(1 - c) / rate,
-    "the probability falls with e to the -rate T, so a logarithm must come in":
+    "the probability falls with e to the -rate times hours, so a logarithm must come in":
         lambda rate, c: c / rate,
     "the rarer the alarms, the longer you must watch: divide by the rate":
         lambda rate, c: -math.log(1 - c) * rate,
@@ -198,20 +200,20 @@ _MISTAKES_7_5 = {
         lambda rate, c: -math.log(.05) / rate}
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #96edcfe8
-def _wrong_hours(T, rate, confidence):
+def _wrong_hours(hours, rate, confidence):
     "What to say of a number of hours that is not the right one."
     needed = -math.log(1 - confidence) / rate
-    yours, right = apart(T, needed)
+    yours, right = apart(hours, needed)
     said = (f"for a rate below {rate:.3g} an hour at {confidence:.0%} confidence "
             f"you say {yours} hours")
-    if T < 0:
+    if hours < 0:
         return (f"{said}: less than nothing; the logarithm of a number below 1 "
                 "is negative, mind the sign")
     for why, mistake in _MISTAKES_7_5.items():
         wrong = mistake(rate, confidence)
-        if abs(T - wrong) < 1e-4 * max(1, wrong): return f"{said}: {why}"
-    luck, allowed = apart(math.exp(-rate * T), 1 - confidence)   # of a quiet time that long
-    if T > needed:
+        if abs(hours - wrong) < 1e-4 * max(1, wrong): return f"{said}: {why}"
+    luck, allowed = apart(math.exp(-rate * hours), 1 - confidence)   # of a quiet time that long
+    if hours > needed:
         return (f"{said}; that is enough, but {right} are enough already: the exact number, please "
                 "(do you round?)")
     return (f"{said}; but that long a camera with that rate is quiet "
@@ -219,12 +221,12 @@ def _wrong_hours(T, rate, confidence):
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #2bc15f5e
 @exercise("three hours of silence for each promised hour, at 95 percent: "
-          "T = -ln(1 - confidence) / rate")
+          "-ln(1 - confidence) / rate")
 def check_7_5(hours_needed):
     for rate, confidence in ((.5, .95), (4, .9), (1 / 24, .99)):
-        T = float(plain(hours_needed(rate, confidence)))
-        if abs(math.log(1 - confidence) + rate * T) < 1e-4: continue
-        raise Wrong(_wrong_hours(T, rate, confidence))
+        hours = float(plain(hours_needed(rate, confidence)))
+        if abs(math.log(1 - confidence) + rate * hours) < 1e-4: continue
+        raise Wrong(_wrong_hours(hours, rate, confidence))
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #576adc49
 def events_by_looking(scores, threshold, gap):
@@ -284,6 +286,23 @@ def check_7_6(events):
         raise Wrong(f"right with a threshold of 0.5; but with scores {scores} "
                     f"and a threshold of 0.07 you make {answer}: "
                     "do you use the threshold that the function is given?")
+
+# %% ../../nbs/course/solutions/07_camera.ipynb #f3412990
+def show_days(smoothed, threshold, happened, found):  # dicts by day
+    "The days' scores, with what happened (shaded) and the events that were found (below)."
+    widths, top = [len(s) for s in smoothed.values()], max(s.max() for s in smoothed.values())
+    fig, axes = plt.subplots(1, len(smoothed), figsize=(10, 3), sharey=True, width_ratios=widths)
+    for ax, (name, s) in zip(np.atleast_1d(axes), smoothed.items()):
+        ax.plot(s, lw=1.4)
+        ax.axhline(threshold, ls="--", lw=1, color="k")
+        for kind, first, last in happened[name]:
+            ax.axvspan(first, last + 1, color="C1", alpha=.2, lw=0)
+            ax.text(first + 2, .97, kind, va="top", transform=ax.get_xaxis_transform())
+        for first, last in found[name]: ax.hlines(.01, first, last + 1, color="C3", lw=6)
+        ax.set(title=name, xlabel="frame", xlim=(0, len(s)), ylim=(0, 1.15 * top))
+    fig.axes[0].set_ylabel("smoothed score")
+    sns.despine()
+    fig.tight_layout()
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #c74458d2
 def frames_of(events): return [set(range(a, b + 1)) for a, b in events]
