@@ -177,7 +177,11 @@ def check_7_4(choose_threshold):
     scores = np.concatenate(list(quiet.values())).astype(float)
     for share in (.01, .05):
         given = copy.deepcopy((quiet, test))
-        value = float(plain(choose_threshold(*given, share)))
+        value = plain(choose_threshold(*given, share))
+        if value.size != 1:
+            raise Wrong("one number is asked for, one threshold for all recordings together; "
+                        f"you give {value.size}")
+        value = value.item()
         if exceeded_by(share, scores, value): continue
         for sentence, wrong in _wrong_thresholds(value, quiet, test, share).items():
             if abs(value - wrong) < 3e-6: raise Wrong(sentence)

@@ -463,7 +463,7 @@ def _three(values): return not isinstance(values, (str, dict, set)) and len(valu
 def check_4_7(mean_inverse, finite):
     def said(got, want, v):
         yours, right = apart(got, want)
-        return (f"for {len(v)} pixels with {len(v[0])} channels "
+        return (f"for {len(v)} pixels with {len(v[0])} channel{'s' * (len(v[0]) > 1)} "
                 f"you get {yours}; it is {right}")
     g = np.random.default_rng(47)
     cases = [(g.random((n, c)) - .5,) for n, c in ((7, 1), (8, 3), (6, 2))]

@@ -153,7 +153,7 @@ WRONG_THRESHOLDS = [
     ((lambda h, t, share: np.mean(each(h, share)),), "a short recording"),
     ((lambda h, t, share: max(each(h, share)),), "highest of the recordings'"),
     ((lambda h, t, share: np.median(each(h, share)),), "exceed yours"),
-    ((lambda h, t, share: each(h, share),), "not of the kind"),
+    ((lambda h, t, share: each(h, share),), "one number is asked for"),
     ((lambda h, t, share: pooled(h).max(),), "decides alone"),
     ((lambda h, t, share: pooled(h).mean() + 2.326 * pooled(h).std(),), "bell curve"),
     ((lambda h, t, share: choose_threshold(h, t, 2 * share),), "exceed yours"),
