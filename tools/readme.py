@@ -26,7 +26,7 @@ def render():
         if cell.cell_type == "code": cell.source = shown(cell)
     text, _ = MarkdownExporter(config=NO_PROMPT).from_notebook_node(notebook)
     # links are relative to nbs/ in the notebook
-    text = re.sub(r"\]\((images/|\d\d_|course/)", r"](nbs/\1", text)
+    text = re.sub(r"\]\((images/|\d\d_|course/|\w+\.ipynb)", r"](nbs/\1", text)
     text = text.replace("](../", "](")
     text = re.sub(r"```python\s*```", "", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
