@@ -26,7 +26,8 @@ root = Path(__file__).parent.parent
 DOCS, NBS, COURSE = root / "docs", root / "nbs", root / "nbs" / "course"
 OUT, SOURCE, KEPT = (root / "_site" / name for name in ("html", "source", "doctrees"))
 ROOMS, LESSONS = (sorted(folder.glob("[0-9]*.ipynb")) for folder in (NBS, COURSE))
-BESIDE = sorted(set(COURSE.glob("*.ipynb")) - set(LESSONS))
+BESIDE = sorted({*COURSE.glob("*.ipynb"), *NBS.glob("*.ipynb")}
+                - {*LESSONS, *ROOMS, NBS / "index.ipynb"})
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -150,10 +151,10 @@ def write_front():
         text = (root / f"{name}.md").read_text(encoding="utf-8")
         write(f"{name}.md", re.sub(r"`_site/html/(\w+/\w+\.html)`", r'<a href="\1">\1</a>', text))
     shutil.copytree(NBS / "images", SOURCE / "nbs" / "images", dirs_exist_ok=True)
-    course = [f"nbs/course/{path.stem}" for path in LESSONS + BESIDE]
+    course = [path.relative_to(root).with_suffix("") for path in LESSONS + BESIDE]
     rooms = [f"nbs/{path.stem}" for path in ROOMS]
     write("index.md", (root / "README.md").read_text(encoding="utf-8") +
-          toctree("The course", "COURSE", *course) +
+          toctree("The course", "COURSE", *map(str, course)) +
           toctree("The method", *(name for name in rooms if name < "nbs/13")) +
           toctree("Real footage and daily use", *(name for name in rooms if name > "nbs/13")) +
           toctree("The package", "api/index", "CONTRIBUTING", "CHANGELOG"))
