@@ -1,9 +1,9 @@
-# make demo | test | lab | bench | bench-full | course | readme | site | slides | print: each sets up .venv when it is missing; nothing but Python, git and make is needed.
+# make demo | test | lab | bench | bench-full | course | readme | site | slides | print | film: each sets up .venv when it is missing; nothing but Python, git and make is needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 BIN := .venv/bin
 export DDL_DATA := $(abspath $(or $(DDL_DATA),data))
 
-.PHONY: demo test lab bench bench-full course readme site slides print
+.PHONY: demo test lab bench bench-full course readme site slides print film
 
 demo: .venv/ready
 	$(BIN)/ddl demo --out demo
@@ -38,6 +38,10 @@ readme: .venv/ready
 # To _site/html, from the notebooks as they are saved: nothing is executed.
 site slides print: .venv/ready
 	$(BIN)/python tools/pages.py $@
+
+# A minute of what the detector sees; `make site` and `make slides` take it up. Of own footage: MODEL=runs/yard SOURCE=FOLDER.
+film: .venv/ready
+	$(BIN)/python tools/film.py _film/film.webm $(or $(MODEL),plaza) $(or $(SOURCE),plaza:0,1,13)
 
 # Not compiled at once: of twenty thousand files most are never imported, the others are compiled when they are.
 .venv/ready: settings.ini setup.py constraints.txt

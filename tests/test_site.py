@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 for package in ("myst_nb", "furo", "sphinx_revealjs", "sphinx-mathjax-offline"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[docs]'")
+from conftest import FRAMES
 from lab import CHROMIUM, LONG, SCREENSHOTS, chromium
 
 root = Path(__file__).parent.parent
@@ -210,3 +212,15 @@ def test_a_lesson_is_light_and_dark(scheme, opened):
     for width in (390, 768, 1280):
         page.set_viewport_size(dict(width=width, height=900))
         shot(page, f"lesson_{scheme}_{width}")
+
+
+def test_a_film_of_own_footage(dataset, tmp_path):
+    "What `make film` runs: each frame of the test clips, up to a minute."
+    out = tmp_path/"film.webm"
+    command = [sys.executable, root/"tools"/"film.py", out, "plaza", dataset]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes()[:4] == b"\x1aE\xdf\xa3"                   # WebM's first bytes
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 2 * FRAMES
+    done = subprocess.run([*command[:3], "none", dataset], capture_output=True, text=True)
+    assert done.returncode == 1 and "no such model file" in done.stderr

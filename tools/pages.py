@@ -28,6 +28,7 @@ OUT, SOURCE, KEPT = (root / "_site" / name for name in ("html", "source", "doctr
 ROOMS, LESSONS = (sorted(folder.glob("[0-9]*.ipynb")) for folder in (NBS, COURSE))
 BESIDE = sorted({*COURSE.glob("*.ipynb"), *NBS.glob("*.ipynb")}
                 - {*LESSONS, *ROOMS, NBS / "index.ipynb"})
+FILM = root / "_film" / "film.webm"        # of `make film`, if it has been made
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -153,7 +154,8 @@ def write_front():
     shutil.copytree(NBS / "images", SOURCE / "nbs" / "images", dirs_exist_ok=True)
     course = [path.relative_to(root).with_suffix("") for path in LESSONS + BESIDE]
     rooms = [f"nbs/{path.stem}" for path in ROOMS]
-    write("index.md", (root / "README.md").read_text(encoding="utf-8") +
+    write("index.md", (root / "README.md").read_text(encoding="utf-8").replace(
+        "\n## Two commands", f"\n{film('')}\n\n## Two commands", 1) +
           toctree("The course", "COURSE", *map(str, course)) +
           toctree("The method", *(name for name in rooms if name < "nbs/13")) +
           toctree("Real footage and daily use", *(name for name in rooms if name > "nbs/13")) +
@@ -214,6 +216,13 @@ def library():
     shutil.copytree(reveal / "dist", static / "reveal" / "dist", ignore=ignored, dirs_exist_ok=True)
     shutil.copy(reveal / "LICENSE", static / "reveal")
     for css in ("slides.css", "print.css"): shutil.copy(DOCS / "static" / css, static)
+
+
+def film(beside):
+    "The film for a page, if there is one; `beside` is where it lies from there."
+    if not FILM.exists(): return ""
+    shutil.copy(FILM, OUT)
+    return f'<video controls loop muted width="100%" src="{beside}{FILM.name}"></video>'
 
 
 def unlinked(notebook):
@@ -347,8 +356,18 @@ def deck(names):
 def slides():
     library()
     for number, names in sessions().items():
-        export(SlidesExporter, unlinked(deck(names)), f"slides/session_{number}.html",
-               f"Session {number}", reveal_url_prefix="../_static/reveal", reveal_theme="white")
+        notebook = unlinked(deck(names))
+        if number == 1: notebook.cells[:0] = opening()
+        export(SlidesExporter, notebook, f"slides/session_{number}.html", f"Session {number}",
+               reveal_url_prefix="../_static/reveal", reveal_theme="white")
+
+
+def opening():
+    "The film's slide, if there is a film."
+    shown_first = film("../")
+    if not shown_first: return []
+    return [new_markdown_cell(f"# What a detector sees\n\n{shown_first}",
+                              metadata={"slideshow": {"slide_type": "slide"}})]
 
 
 def on_paper(path):
