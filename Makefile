@@ -40,8 +40,10 @@ site slides print: .venv/ready
 	$(BIN)/python tools/pages.py $@
 
 # A minute of what the detector sees; `make site` and `make slides` take it up. Of own footage: MODEL=runs/yard SOURCE=FOLDER.
+MODEL ?= plaza
+SOURCE ?= plaza:0,1,13
 film: .venv/ready
-	$(BIN)/python tools/film.py _film/film.webm $(or $(MODEL),plaza) $(or $(SOURCE),plaza:0,1,13)
+	$(BIN)/python tools/film.py _film/film.webm $(MODEL) $(SOURCE)
 
 # Not compiled at once: of twenty thousand files most are never imported, the others are compiled when they are.
 .venv/ready: settings.ini setup.py constraints.txt
