@@ -397,7 +397,9 @@ def _backend(name):
             cluster = Client(processes=True)
     except ImportError as e:
         raise DDLError(f"the backend {name} is not installed: pip install 'ddl_nb[cluster]'") from e
-    with cluster, joblib.parallel_config(name): yield
+    # else idle workers of loky keep a program that has ended waiting for five minutes
+    options = dict(idle_worker_timeout=10) if name == "loky" else {}
+    with cluster, joblib.parallel_config(name, **options): yield
 
 # %% ../nbs/25_running.ipynb #run00029
 def side_by_side(function,        # any that can be sent to another process

@@ -41,7 +41,9 @@ def called(answer):
     if callable(answer): return answer.__name__
     arguments, says = taken_apart(answer)
     if says: return says
-    return getattr(arguments[0], "__name__", None) or repr(arguments[0])[:30]
+    first = arguments[0]
+    if isinstance(first, (set, frozenset)): first = sorted(first)      # alike in every process
+    return getattr(first, "__name__", None) or repr(first)[:30]
 
 
 def cases(kind):
