@@ -58,6 +58,9 @@ MUTANTS = {
         ("reconstruction_loss", "test_close(reconstruction_loss(a, b)"): [
             ("reconstruction).mean()", "reconstruction).sum()"),
         ],
+        ("Network.loss", "class Halved(Network)"): [
+            ("half:X.shape[2] - half]", "0:X.shape[2] - 2 * half]"),
+        ],
         ("mean_of_ratios", "for ratio, naive in"): [
             ("mask * (P + eps)", "(P + eps)"),                 # the whole picture
             ("/ mask.sum((-1, -2)).clamp(min=1)", ""),         # sum for mean
@@ -134,7 +137,7 @@ MUTANTS = {
             ("(0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16)",   # the wrong side
              "(-x.shape[-1] % 16, 0, -x.shape[-2] % 16, 0)"),
         ],
-        ("UNet.__init__", "any size, padded and cropped"): [
+        ("check_latent", "any size, padded and cropped"): [
             ("latent % 8", "latent % 4"),
         ],
         ("UNet.forward", "any size, padded and cropped"): [
@@ -467,7 +470,7 @@ MUTANTS = {
         ("Trainer.finish", "# averaging nothing keeps the last"): [
             ("self.average.module if self.average.n_averaged else self.module.model",
              "self.module.model"),
-            ("(to_pixels(frames) for", "(1 - to_pixels(frames) for"),
+            ("(to_pixels(frames[", "(1 - to_pixels(frames["),
             ("return model.eval()", "return model.train()"),
         ],
     },

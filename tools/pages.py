@@ -222,7 +222,7 @@ def film(beside):
     "The film for a page, if there is one; `beside` is where it lies from there."
     if not FILM.exists(): return ""
     shutil.copy(FILM, OUT)
-    return f'<video controls loop muted width="100%" src="{beside}{FILM.name}"></video>'
+    return f'<video controls loop muted style="width: 100%; max-height: 480px" src="{beside}{FILM.name}"></video>'
 
 
 def unlinked(notebook):
@@ -307,10 +307,11 @@ def exercise(section): return set(re.findall(r"^### Exercise (\d\.\d)", section[
 
 
 def in_class(found, whole, home):
-    """Without the exercises for home; of a lesson that is not shown whole, what stands below those
-    headings with an exercise for the class."""
+    """Without the exercises for home and without references; of a lesson that is not shown whole,
+    what stands below those headings with an exercise for the class."""
     parts = []
     for section in found:
+        if section[0] == "## Further reading": continue
         if re.match("##? ", section[0]): parts.append([])
         parts[-1].append(section)
     for part in parts:
