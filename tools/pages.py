@@ -222,7 +222,8 @@ def film(beside):
     "The film for a page, if there is one; `beside` is where it lies from there."
     if not FILM.exists(): return ""
     shutil.copy(FILM, OUT)
-    return f'<video controls loop muted style="width: 100%; max-height: 480px" src="{beside}{FILM.name}"></video>'
+    size = "width: 100%; max-height: 480px"
+    return f'<video controls loop muted style="{size}" src="{beside}{FILM.name}"></video>'
 
 
 def unlinked(notebook):
