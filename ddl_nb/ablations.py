@@ -19,9 +19,8 @@ import torch
 from .data import load_masks
 from .detector import Detector
 from .losses import distinction_loss
-from .metrics import (MEASURES, baseline_scores, floors, frame_auc, raw_and_smoothed,
-                            report, resample,
-                            minmax, smooth_clips, won_by_clip)
+from .metrics import (MEASURES, baseline_scores, floors, frame_auc, minmax,
+                            raw_and_smoothed, report, resample, smooth_clips, won_by_clip)
 from .pseudo import PSEUDO_ANOMALIES
 from .running import Bar, DDLError, provenance, side_by_side, write_file, write_json
 from .tracks import background
