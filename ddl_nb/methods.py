@@ -67,7 +67,7 @@ class WindowAE(Network):
 # %% ../nbs/12_methods.ipynb #4ee65d66
 class AEConv2D(WindowAE):
     """The frames of a window as channels of one picture (Hasan et al. 2016)."""
-    window, pace = 9, .3                             # at a higher rate its tanh saturate
+    window, pace = 9, .3                             # learns more at a lower rate
 
     def build(self, c, L):
         T = self.window
