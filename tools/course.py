@@ -10,6 +10,8 @@ A solution is a whole notebook. What a student is not given, or gets in another 
     **Solution.** in prose           left out, the whole cell:
                                      what follows for everybody needs another cell
     outputs                          left out: a prediction comes before the picture
+
+Code that is left out is folded in the solution, so that answer follows question.
 """
 import re
 import sys
@@ -34,6 +36,13 @@ def left_out(cell):
     return bool(re.search(r"^#\| ?export|^ *test_check\(", cell.source, re.M))
 
 
+def fold(cell):
+    "Let JupyterLab show a bar for the cell's code, which opens it."
+    if cell.cell_type == "code" and left_out(cell):
+        cell.metadata["jupyter"] = {"source_hidden": True}
+    else: cell.metadata.pop("jupyter", None)
+
+
 def student(notebook):
     notebook.cells = [c for c in notebook.cells if not left_out(c)]
     for cell in notebook.cells:
@@ -49,6 +58,9 @@ def student(notebook):
 
 solutions = sorted((root / "nbs" / "course" / "solutions").glob("*.ipynb"))
 for path in solutions:
-    lesson = student(nbformat.read(path, as_version=4))
+    solution = nbformat.read(path, as_version=4)
+    for cell in solution.cells: fold(cell)
+    nbformat.write(solution, path)
+    lesson = student(solution)
     nbformat.write(lesson, path.parent.parent / path.name)
 print(f"{len(solutions)} lessons")

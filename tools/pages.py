@@ -53,13 +53,18 @@ def anchored(link):
     return f"{page}#{heading.lower()}"
 
 
+FOLDED = dict(tags=["hide-input"], mystnb=dict(code_prompt_show="Show the code",
+                                               code_prompt_hide="Hide the code"))
+
+
 def page(notebook):
-    "A notebook as a page: no cells that are there for nbdev alone, no directives."
+    "A notebook as a page: no cells that are there for nbdev alone, no directives; folds kept."
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
             if "#| hide" in cell.source: continue
             if "#| echo: false" in cell.source: cell.metadata["tags"] = ["remove-input"]
+            if "jupyter" in cell.metadata: cell.metadata |= FOLDED
             cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)
             cell.outputs = shown(cell.outputs)
         else: cell.source = re.sub(r"\]\([^)]*#[^)]+\)", anchored, cell.source)
