@@ -471,7 +471,7 @@ def plot_survey(survey,     # a `Survey`
                 count=8):   # thumbnails
     "Thumbnails over time and the curves below them. Returns the figure."
     curves, clip = survey.curves, survey.clip
-    fig, axes = plt.subplots(4, 1, figsize=(9, 4.6), dpi=80, height_ratios=(1.3, 1, 1, 1))
+    fig, axes = plt.subplots(4, 1, figsize=(9, 4.6), dpi=110, height_ratios=(1.3, 1, 1, 1))
     strip, grey, likeness, away = axes
     _filmstrip(strip, survey, count)
     _panel(grey, "grey level", curves.brightness, DARK, rows)

@@ -83,8 +83,8 @@ def _one_class(labels):
 def _auc_with_extras(labels, scores):
     "The AUC with one more normal frame below all scores and one more anomalous frame above them."
     anomalous, normal = scores[labels == 1], scores[labels == 0]
-    P, N = len(anomalous), len(normal)
-    return 100 * (won(anomalous, normal) + P + N + 1) / ((P + 1) * (N + 1))
+    n1, n0 = len(anomalous), len(normal)
+    return 100 * (won(anomalous, normal) + n1 + n0 + 1) / ((n1 + 1) * (n0 + 1))
 
 def frame_auc(scores,  # clip name -> (n,) frame scores
               labels): # clip name -> (n,) 0 or 1

@@ -98,7 +98,7 @@ def pad_to_16(x):  # (..., H, W)
 
 class UNet(Network):
     """One frame in, that frame out: (B, c, n, H, W) -> (B, c, n, H, W). Levels of width L/8, L/4,
-    L/2, L (paper, section 3). `window` is 1, whatever is asked for."""
+    L/2, L (paper, section 7.3; widths: its authors' code). `window` is 1, whatever is asked for."""
     window = 1
 
     def __init__(self, channels=3, latent=32, window=1, kernels=(3, 3)):
@@ -121,7 +121,7 @@ class UNet(Network):
 # %% ../nbs/02_models.ipynb #deedf361
 class C3DSU(UNet):
     """Conv3d SkipUNet: (B, c, n, H, W) with n >= T -> the n - T + 1 middle frames (B, c, n - T +
-    1, H, W). Each frame is encoded once (paper, section 3)."""
+    1, H, W). Each frame is encoded once (the network: paper, sections 3.2 and 7.3)."""
     over_time = nn.Conv3d
 
     def __init__(self, channels=3, latent=32, window=3, kernels=(3, 3)):

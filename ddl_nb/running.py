@@ -168,7 +168,7 @@ def show_frames(frames,         # uint8, or floats in [0, 1]; (H, W), (H, W, 1) 
     rows = -(-len(frames) // cols)
     aspect = frames[0].shape[1] / frames[0].shape[0]
     figsize = cols * height * aspect, rows * (height + .25 * bool(titles))
-    fig, axes = plt.subplots(rows, cols, figsize=figsize, squeeze=False, dpi=72)
+    fig, axes = plt.subplots(rows, cols, figsize=figsize, squeeze=False, dpi=110)
     for ax in axes.flat: ax.axis("off")
     for ax, frame, title in zip(axes.flat, frames, titles or [""] * len(frames)):
         ax.imshow(np.squeeze(frame), **{"cmap": "gray", "interpolation": "nearest"} | kwargs)

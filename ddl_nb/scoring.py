@@ -308,7 +308,7 @@ def _starts(side, patch, stride):
     return sorted({*range(0, side - patch + 1, stride), side - patch}), patch
 
 def frame_scores(maps, patch=16, stride=None):
-    "The frame score (paper, section 3.4): the largest patch mean of each map; float32 array (n,)."
+    "The frame score (paper, section 5): the largest patch mean of each map; float32 array (n,)."
     return patch_means(maps, patch, stride).amax((1, 2)).numpy()
 
 # %% ../nbs/07_scoring.ipynb #dff6fcd8
@@ -408,7 +408,7 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
     "One panel a clip. Returns the figure."
     cols = min(cols, len(scores)); rows = -(-len(scores) // cols)
     fig, axes = plt.subplots(rows, cols, figsize=(max(7, 3.6 * cols), 1.5 * rows + .5), sharey=True,
-                             squeeze=False, dpi=80, layout="constrained")
+                             squeeze=False, dpi=110, layout="constrained")
     for ax in axes.flat[len(scores):]: ax.axis("off")
     for ax, name in zip(axes.flat, scores):
         if labels and name in labels: _shade(ax, labels[name])

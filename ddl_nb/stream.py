@@ -91,6 +91,11 @@ class Stream:
 
 # %% ../nbs/18_stream.ipynb #18strea9
 @patch
+def keep_pace(self: Stream, fps):
+    "From now on so many frames a second come: motion is judged by the second."
+    if self.looks.rate: self.looks.rate = self.detector.motion.rate(fps / self.every)
+
+@patch
 def _check(self: Stream, frame):
     self.shape = self.shape or frame.shape
     if frame.shape != self.shape:

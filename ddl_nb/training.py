@@ -771,7 +771,7 @@ def plot_training(histories):  # name -> table as in training.csv
     a regime without distinction has only the first. Returns the figure."""
     import matplotlib.pyplot as plt          # here, for they take a second and training itself
     import seaborn as sns                    # draws nothing
-    fig, axes = plt.subplots(1, 3, figsize=(10, 2.6), dpi=90)
+    fig, axes = plt.subplots(1, 3, figsize=(10, 2.6), dpi=110)
     styles = zip(sns.color_palette("colorblind"), ("-", "--", ":", "-."))
     for (name, history), (colour, style) in zip(histories.items(), styles):
         columns = list(CURVES) if history["dist"].any() else ["recon"]

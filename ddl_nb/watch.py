@@ -838,17 +838,22 @@ class WatchedStream:
         self.unscored = deque()                 # `Frame`s that wait for their score
         self.shots = deque()                    # scored ones that wait for the smoothed one
         self.times = deque(maxlen=50)           # of those that were scored last
+        self.settles = None                     # when a camera has sent what it had kept
 
     @property
     def fps(self):
-        "Frames a second of late."
+        "Frames a second: the source's own, else of late."
+        if self.source.fps: return self.source.fps
         if len(self.times) < 2: return USUAL_FPS
         return (len(self.times) - 1) / max(1e-3, self.times[-1] - self.times[0])
 
     def watch(self, frames):  # iterable of `Frame`
         "Yield a `Status` for each, once its score is smoothed."
         for frame in frames:
+            self.settles = self.settles or frame.time + BURST_SECONDS
             self.unscored.append(frame)
+            # A camera names no rate, and where the model is too slow for it, frames are skipped.
+            if len(self.times) > 10 and not self.source.fps: self.stream.keep_pace(self.fps)
             yield from self._take(self.stream.push(frame.picture))
         yield from self._take(self.stream.close())
 
@@ -866,7 +871,7 @@ def _scored(self: WatchedStream, moment):
     jpeg = cv2.imencode(".jpg", frame.picture[..., ::-1])[1].tobytes()
     size = frame.picture.shape[:2]
     self.shots.append(Shot(self.count, frame.time, jpeg, size, moment.map, moment.look))
-    self.times.append(frame.time)
+    if frame.time > self.settles: self.times.append(frame.time)
     self.count += 1
     self.checks.scored(frame, moment.score)
 
