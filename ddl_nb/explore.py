@@ -529,7 +529,7 @@ def picture(self: _Landscape, curves, reading, sigma):
 # %% ../nbs/22_explore.ipynb #475afeb3
 def _landscape_board(label, styles, learnt):
     "Axes that are the same for all objects, so that their curves can be compared."
-    fig, ax = plt.subplots(figsize=(6.5, 3), dpi=110)
+    fig, ax = plt.subplots(figsize=(6.5, 3.4), dpi=110)
     for name, (colour, dash) in styles.items():
         ax.plot([], [], color=colour, ls=(0, dash) if dash[1] else "-", lw=1, label=name)
         if not learnt[name]: continue
@@ -554,8 +554,8 @@ class TrainingMonitor(Explorer):
         self.clip = clip
         self.frame = len(clip) // 2 if frame is None else frame
         self.ready = None                                     # when it may draw again
-        self.figure = Figure(figsize=(9, 1.9), dpi=110)
-        self.axes = self.figure.subplots(1, 4)
+        self.figure = Figure(figsize=(9, 2), dpi=110)
+        self.axes = self.figure.subplots(1, 4, width_ratios=(1, 1, 1.5, 1.5))
         self._prepare()
         super().__init__(self._draw, "loss, anomaly weight and a reconstruction during training")
 
@@ -727,7 +727,7 @@ def _with_truth(frame, mask):
 def _score_board(score, labels, roc):
     fig = plt.figure(figsize=(9, 3.5), dpi=110)
     above = fig.add_gridspec(1, 4, left=.05, right=.99, top=.94, bottom=.56, wspace=.03)
-    below = fig.add_gridspec(1, 2, left=.05, right=.99, top=.46, bottom=.12, wspace=.15,
+    below = fig.add_gridspec(1, 2, left=.05, right=.99, top=.46, bottom=.15, wspace=.15,
                              width_ratios=(3.4, 1))
     axes = [fig.add_subplot(cell) for cell in above]
     _titled(axes, ("frame", "reconstruction", "error map, largest patch", "truth"))

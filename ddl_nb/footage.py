@@ -461,7 +461,7 @@ def _panel(ax, name, curve, threshold, rows):
     ax.plot(np.asarray(curve), lw=1, color="#0173b2")
     ax.axhline(threshold, ls="--", lw=.8, color="#d55e00")
     for first, last, *_ in rows: ax.axvspan(first, last + 1, color="#de8f05", alpha=.25, lw=0)
-    ax.set_ylabel(name, fontsize=8)
+    ax.set_ylabel(name, fontsize=9)
     ax.margins(x=0)
     ax.tick_params(labelsize=7)
 
@@ -481,7 +481,7 @@ def plot_survey(survey,     # a `Survey`
     likeness.set_ylim(0, 1.05)
     away.set_ylim(0)
     grey.fill_between(np.arange(len(curves)), 0, 12, where=curves.motion > 0, color="#029e73", lw=0)
-    away.set_xlabel("frame; green: something moves; shaded: leave out", fontsize=8)
+    away.set_xlabel("frame; green: something moves; shaded: leave out", fontsize=9)
     fig.tight_layout()
     return fig
 

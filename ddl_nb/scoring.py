@@ -420,7 +420,7 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
         ax.margins(x=0); ax.tick_params(labelsize=7)
     lines = (pair for ax in axes.flat for pair in zip(*ax.get_legend_handles_labels()))
     handles = {label: line for line, label in lines}
-    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8,
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=9,
                frameon=False)
     fig.supxlabel("frame", fontsize=9)
     return fig
