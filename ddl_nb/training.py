@@ -345,11 +345,11 @@ def find_tracks(clips, size, channels=3, how="motion", ignore=None):
 def person_size(objects,   # table of objects in source pixels
                 clips,     # that it speaks of
                 size):     # (height, width) of the working frames
-    """The side of a square as large as the median object, in working pixels; 16, the paper's
-    patch, where there is none."""
+    """The side of a square as large as an object that stands apart, in working pixels: a tenth of
+    all are smaller. 16, the paper's patch, where there is none."""
     scales = {c.name: (size[0] / c.height) * (size[1] / c.width) for c in clips}
     areas = (objects.x2 - objects.x1) * (objects.y2 - objects.y1) * objects["clip"].map(scales)
-    return max(1, round(float(areas.median()) ** .5)) if len(areas) else 16
+    return max(1, round(float(areas.quantile(.1)) ** .5)) if len(areas) else 16
 
 # %% ../nbs/06_training.ipynb #3ff2d65a
 @dataclass(frozen=True)
