@@ -311,7 +311,8 @@ def _patch(scene, settings, size):
     "The side of the patches that the runs compare."
     if settings.patch != "person": return settings.patch
     clips = [at_rate(c, settings.fps) for c in scene.train]
-    return person_size(find_objects(clips, size, settings.channels, settings.objects), clips, size)
+    objects = find_objects(clips, size, settings.channels, settings.objects)
+    return person_size(objects, clips, size, settings.objects)
 
 def _baselines(scene, settings, labels):
     "Baseline -> its AUC, by other protocols too, and its tables of pairs."

@@ -344,12 +344,15 @@ def find_tracks(clips, size, channels=3, how="motion", ignore=None):
 # %% ../nbs/06_training.ipynb #3851fd39
 def person_size(objects,   # table of objects in source pixels
                 clips,     # that it speaks of
-                size):     # (height, width) of the working frames
-    """The side of a square as large as an object that stands apart, in working pixels: a tenth of
-    all are smaller. 16, the paper's patch, where there is none."""
+                size,      # (height, width) of the working frames
+                how):      # where they come from, as in `Settings.objects`
+    """The side of a square as large as one object, in working pixels: the median, but of what
+    moves, where one box may hold several, what a tenth are smaller than. 16, the paper's patch,
+    where there is none."""
     scales = {c.name: (size[0] / c.height) * (size[1] / c.width) for c in clips}
     areas = (objects.x2 - objects.x1) * (objects.y2 - objects.y1) * objects["clip"].map(scales)
-    return max(1, round(float(areas.quantile(.1)) ** .5)) if len(areas) else 16
+    one = areas.quantile(.1 if how == "motion" else .5)
+    return max(1, round(float(one) ** .5)) if len(areas) else 16
 
 # %% ../nbs/06_training.ipynb #3ff2d65a
 @dataclass(frozen=True)
@@ -601,7 +604,7 @@ def _find_tracks(self: Trainer):
     self.patch, tracked = s.patch, s.regime != "recon"
     if not tracked and s.patch != "person": return None
     objects = find_objects(clips, self.size, s.channels, s.objects, self.ignore)
-    if s.patch == "person": self.patch = person_size(objects, clips, self.size)
+    if s.patch == "person": self.patch = person_size(objects, clips, self.size, s.objects)
     return track_objects(objects, {c.name: c.step for c in clips}) if tracked else None
 
 # %% ../nbs/06_training.ipynb #60train13
