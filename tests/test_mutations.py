@@ -446,7 +446,8 @@ MUTANTS = {
     },
     "training": {
         ("person_size", "15x20 pixels of 100x300"): [
-            (".median()", ".mean() * 2"),
+            (".quantile(.1 if", ".quantile(.5 if"),
+            ("else .5", "else .1"),
             ("size[1] / c.width", "size[0] / c.height"),
         ],
         ("rate_step", "test_eq(shown(at_rate(twenty, 5)), n[::5])"): [
@@ -636,6 +637,10 @@ MUTANTS = {
         ],
         ("Recorded.frames", "frames = list(Recorded("): [
             ("began + i / self.fps", "began + i * self.fps"),
+        ],
+        ("WatchedStream.watch", "rates = rates_of(fps)"): [
+            ("self.stream.keep_pace(self.fps)", "pass"),
+            ("self.settles or frame.time + BURST_SECONDS", "0"),   # what was kept is counted
         ],
         ("Newest.__init__", "threading.Thread(target=camera).start()"): [
             ("queue.Queue(1)", "queue.Queue(100)"),            # a queue that makes late
