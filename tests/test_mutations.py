@@ -484,8 +484,8 @@ MUTANTS = {
              "(scores[labels == 0], scores[labels == 1])"),
         ],
         ("_auc_with_extras", "# rounded: many ties"): [
-            ("(won(anomalous, normal) + P + N + 1)", "(won(anomalous, normal) + P + N)"),
-            ("((P + 1) * (N + 1))", "(P * N + 1)"),
+            ("(won(anomalous, normal) + n1 + n0 + 1)", "(won(anomalous, normal) + n1 + n0)"),
+            ("((n1 + 1) * (n0 + 1))", "(n1 * n0 + 1)"),
         ],
         ("frame_auc", "# rounded: many ties"): [               # one class counts as 0
             ("[v for v in by_clip.values() if v is not None]",
