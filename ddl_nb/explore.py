@@ -166,7 +166,7 @@ class Explorer(widgets.VBox):
         bundle = super()._repr_mimebundle_(**kwargs)
         larger = -(-WIDE // self.picture.shape[1])
         picture = self.picture.repeat(larger, axis=0).repeat(larger, axis=1)
-        saved = {"image/png": encode(picture, ".png"), "text/plain": self.note.value}
+        saved = {"image/jpeg": encode(picture, ".jpg"), "text/plain": self.note.value}
         return bundle | saved
 
 # %% ../nbs/22_explore.ipynb #9f072ba9

@@ -154,7 +154,8 @@ def describe_model(detector, path):  # the file that it was read from
     ignored = "-" if detector.ignore is None else f"{detector.ignore.mean():.1%} of the picture"
     if s.ignore: ignored += f" ({s.ignore})"
     rows = asdict(s) | dict(
-        patch=f"{detector.patch} pixels", looks=looks_text(detector), fps=s.fps or "the source's", ignore=ignored,
+        patch=f"{detector.patch} pixels", looks=looks_text(detector),
+        fps=s.fps or "the source's", ignore=ignored,
         leave_out=f"{n} stretches" if n else "-",
         start=s.start or "-", learnt="-" if detector.learnt is None else f"{detector.learnt:.3f}",
         scene=detector.scene, size="x".join(map(str, detector.size)), parameters=f"{size:,}",
