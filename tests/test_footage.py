@@ -249,12 +249,14 @@ def square(tmp_path_factory):
     write_movie(root/"b.avi", frames)
     return root
 
+# the square is larger than a patch of the paper
+ONE_LOOK = "--epochs", 1, "--looks", "reconstruction", "--patch", 16
+
 @pytest.fixture(scope="module")
 def first_fit(square, tmp_path_factory):
     "The folder of a model of them, and what the command printed."
     out = tmp_path_factory.mktemp("first")
-    return out, call("fit", square, "--out", out, *TINY[:4], "--epochs", 1,
-                     "--looks", "reconstruction").works().out
+    return out, call("fit", square, "--out", out, *TINY[:4], *ONE_LOOK).works().out
 
 def test_fit_shows_the_strangest_stretch(first_fit):
     out, shown = first_fit
@@ -272,7 +274,7 @@ def test_the_next_fit_leaves_it_out(first_fit, square, tmp_path):
     top, kept = table.iloc[0], tmp_path/"strangest.csv"
     table.iloc[:1].to_csv(kept, index=False)
     out = tmp_path/"n"
-    options = *TINY[:4], "--epochs", 1, "--leave-out", kept, "--looks", "reconstruction"
+    options = *TINY[:4], *ONE_LOOK, "--leave-out", kept
     shown = call("fit", square, "--out", out, *options).works().out
     assert f"--leave-out {out/'left_out.csv'} --leave-out" in shown
     again = pd.read_csv(out/"strangest.csv")
