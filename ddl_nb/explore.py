@@ -239,15 +239,19 @@ def _window(frames, length, target):
     "`length` frames around the target; those at the clip's edges are repeated beyond them."
     return frames[window_indices(len(frames), length)[target]]
 
+def _input(model, window):
+    "A window, uint8 (T, h, w, c), as the model takes it: (1, c, T, h, w), where its weights are."
+    return to_tensor(window)[None].to(next(model.parameters()).device)
+
 # %% ../nbs/22_explore.ipynb #e6403db8
 @torch.inference_mode()
 def reconstruct(model,    # as `runner` gives it
                 window):  # uint8 (T, h, w, c)
     "The target's reconstruction, uint8 (h, w, c), and its score map, float32 (h, w)."
-    X = to_tensor(window)[None]
+    X = _input(model, window)
     Y = model(X)[:, :, 0]
     target = X[:, :, len(window) // 2]
-    return to_picture(Y[0]), distance(target, Y)[0].numpy()
+    return to_picture(Y[0]), distance(target, Y)[0].cpu().numpy()
 
 # %% ../nbs/22_explore.ipynb #a941a201
 def check_open(detector):
@@ -257,7 +261,7 @@ def check_open(detector):
                        "load the model.safetensors that it came from")
 
 def to_picture(x):  # (c, h, w) in [0, 1]
-    return (x.permute(1, 2, 0) * 255).round().byte().numpy()
+    return (x.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
 
 # %% ../nbs/22_explore.ipynb #20fb2a43
 def _titled(axes, titles):
@@ -409,9 +413,10 @@ def distinguish(model,   # takes windows (1, c, T, h, w)
     """One pseudo anomaly and what a model makes of it (paper, equations 1, 2, 5, 6).
 
     X_t, X_A,t, f(X_A) and M_t as (1, c or 1, 1, h, w), and P and N."""
-    X, M = to_tensor(frames)[None], torch.from_numpy(mask)[None]
-    A, counts = pseudo.noise(X.shape, torch.Generator().manual_seed(0)), torch.ones(1, 1)
-    X_t, XA_t, Y, M_t = restore(model, pseudo, X, M, counts, A, sigma)
+    X = _input(model, frames)
+    A = pseudo.noise(X.shape, torch.Generator().manual_seed(0)).to(X.device)
+    M, counts = torch.from_numpy(mask)[None].to(X.device), X.new_ones(1, 1)
+    X_t, XA_t, Y, M_t = (x.cpu() for x in restore(model, pseudo, X, M, counts, A, sigma))
     P, N = (torch.linalg.vector_norm(M_t * (x - Y)).item() for x in (X_t, XA_t))
     return X_t, XA_t, Y, M_t, P, N
 
@@ -624,9 +629,8 @@ def _reconstruct(self: TrainingMonitor, trainer):
     window = window_indices(len(self.clip), model.window)[self.frame]
     part = self.clip.part(window.min(), window.max() + 1)
     frames = part.array(trainer.size, model.channels)[window - window.min()]
-    device = next(model.parameters()).device
     model.eval()
-    Y = model(to_tensor(frames)[None].to(device))[0, :, 0].cpu()
+    Y = model(_input(model, frames))[0, :, 0]
     model.train()
     return _rgb(frames[len(frames) // 2]), _rgb(to_picture(Y))
 
@@ -761,9 +765,9 @@ def layer_outputs(model,    # `UNet` or `C3DSU`
                   window):  # uint8 (T, h, w, c)
     "What goes into each layer and what comes out: name -> (layer, shape of its input, output)."
     found = {}
-    def keep(name, layer, inputs, out): found[name] = layer, tuple(inputs[0].shape), out
+    def keep(name, layer, inputs, out): found[name] = layer, tuple(inputs[0].shape), out.cpu()
     hooks = [m.register_forward_hook(partial(keep, n)) for n, m in _layers(model)]
-    try: model.eval()(to_tensor(window)[None])
+    try: model.eval()(_input(model, window))
     finally:
         for h in hooks: h.remove()
     return found
