@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FINDERS', 'LOOKS', 'CHOICES', 'ARCHITECTURE', 'TrackedClips', 'working_size', 'rate_step', 'at_rate', 'leave_out',
            'read_ignore', 'read_objects', 'faster_rcnn', 'faster_rcnn_objects', 'find_objects', 'find_tracks',
-           'person_size', 'Settings', 'to_pixels', 'restore', 'DDL', 'load_checkpoint', 'make_optimizer', 'train_step',
-           'Trainer', 'renamed', 'plot_training']
+           'person_size', 'Settings', 'to_pixels', 'restore', 'DDL', 'load_checkpoint', 'keep_unfinished',
+           'make_optimizer', 'train_step', 'Trainer', 'renamed', 'plot_training']
 
 # %% ../nbs/06_training.ipynb #e1a40653
 import copy, io, math, re, time
@@ -496,6 +496,16 @@ def load_checkpoint(path):  # a file from `save_checkpoint`
                        "delete it and train again") from error
     return state
 
+# %% ../nbs/06_training.ipynb #d0c4cb71
+def keep_unfinished(path):  # a checkpoint, which need not exist
+    "A `DDLError` where a training was interrupted that could go on from there."
+    try: state = load_checkpoint(path)
+    except DDLError: return
+    if 0 < state["step"] < state["steps"]:
+        raise DDLError(f"{path}: a training was interrupted here after {state['step']} of "
+                       f"{state['steps']} steps; --resume goes on with it, or delete it to train "
+                       "anew")
+
 # %% ../nbs/06_training.ipynb #0283b680
 def make_optimizer(ddl, settings, steps):  # the module, its settings, the number of steps in all
     """Adam with the one-cycle schedule up to `rate`, or with the paper's: `rate`, halved after 80
@@ -559,14 +569,16 @@ class Trainer:
 
     `history` is a list of rows (step, loss, recon, dist, anomaly_weight, rate,
     targets_per_second, core_ms: processor time). With `out`, the folder gets `checkpoint.pt` twice
-    a minute, at Ctrl-C and at the end, and `training.csv`; `resume` goes on from there. `start`, a
-    `Detector`, is what `settings.start` names: its weights are the first, and what it ignores is
-    ignored unless `settings.ignore` says otherwise."""
+    a minute, at Ctrl-C and at the end, and `training.csv`; `resume` goes on from there, and without
+    it a training that was interrupted there is a `DDLError`. `start`, a `Detector`, is what
+    `settings.start` names: its weights are the first, and what it ignores is ignored unless
+    `settings.ignore` says otherwise."""
     def __init__(self, scene, settings, out=None, resume=False, start=None):
         self.settings, self.out = settings, Path(out) if out else None
         if not scene.train:
             raise DDLError(f"scene {scene.name}: there are no training clips; where there is a "
                            "labels.csv they belong into train/, beside test/")
+        if self.out and not resume: keep_unfinished(self.out/"checkpoint.pt")
         state = load_checkpoint(self.out/"checkpoint.pt") if resume else None
         if state: self._same_settings(state["settings"])
         if start: self._same_architecture(start.settings)
@@ -666,7 +678,7 @@ def _same_footage(self: Trainer, saved):
     when = "no longer" if changed[0] in saved else "only now"
     raise DDLError(f"{self.out}/checkpoint.pt was made with other footage: clip {name} "
                    f"of {n} frames, {h}x{w}, is {when} in it; "
-                   "resume with the same, or train anew without --resume")
+                   "resume with the same, or delete it and train without --resume")
 
 # %% ../nbs/06_training.ipynb #60train14
 @patch

@@ -191,6 +191,10 @@ class Result:
         for name in names: assert str(name) in lines[0], f"{name} is not in: {lines[0]}"
         return lines[0]
 
+def files(folder):
+    "Path inside it -> content of each file."
+    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
 @contextmanager
 def streams(out, err):
     "sys.stdout and sys.stderr go to these files, and so does what C libraries print."

@@ -10,16 +10,13 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from conftest import FRAMES, HEIGHT, TINY, WIDTH, call, footage, write_images, write_movie
+from conftest import FRAMES, HEIGHT, TINY, WIDTH, call, files, footage, write_images, write_movie
 
 def read_scores(folder): return pd.read_csv(folder/"scores.csv", dtype={"clip": str})
 
 def kept_scores(folder):
     "Clip -> number of its frames that have a score."
     return read_scores(folder).groupby("clip").size().to_dict()
-
-def files(folder):
-    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
 def cut(path, share=.5):
     data = path.read_bytes()

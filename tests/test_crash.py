@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import call, finish, run, spawn, write_dataset
+from conftest import call, files, finish, run, spawn, write_dataset
 from ddl_nb.detector import Detector
 
 SMALL = ["--height", "32", "--latent", "8"]
@@ -62,6 +62,11 @@ def test_ctrl_c_leaves_a_checkpoint(partway, whole):
     assert 3 <= done < planned == len(pd.read_csv(whole/"training.csv"))
     assert not (out/"model.safetensors").exists()
     assert len(pd.read_csv(out/"training.csv")) == done
+
+def test_without_resume_nothing_is_written_over(stopped, dataset):
+    before = files(stopped)
+    call("fit", dataset, "--out", stopped, *LONGER).fails(1, stopped/"checkpoint.pt", "--resume")
+    assert files(stopped) == before
 
 def test_resume_after_ctrl_c(stopped, whole, dataset):
     call("fit", dataset, "--out", stopped, *LONGER, "--resume").works()
