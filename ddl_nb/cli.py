@@ -38,8 +38,8 @@ from .metrics import report_table
 from .page import write_page
 from .plaza import plaza
 from .results import Results, annotated, check_place, fit_and_show, score_scenes
-from .running import (DDLError, find_data, provenance, save_figure, show_warning,
-                            side_by_side, versions, write_json)
+from .running import (DDLError, check_writable, find_data, provenance, save_figure,
+                            show_warning, side_by_side, versions, write_json)
 from .scoring import write_video
 from .training import CHOICES, Settings, plot_training
 from .watch import watch as watch_source, without_password
@@ -162,12 +162,12 @@ def evaluate(scores: Annotated[Path, typer.Argument(help="What ddl score wrote: 
     started, found, results = time.perf_counter(), open_source(source), Results.read(scores)
     if labels: found.scenes = [own_labels(found, labels)]
     made = evaluate_results(results, found.scenes)
-    write_json(results.folder/"report.json", made | dict(run=provenance(started)))
     for name, r in made.get("scenes", {found.name: made}).items():
         print(name, report_table(r), alarm_text(r["alarms"]), sep="\n")
     if "scenes" in made:
         medians = pd.DataFrame(made["frame_auc"]).round(1)
         print("frame AUC, median over scenes", medians.to_string(), sep="\n")
+    write_json(results.folder/"report.json", made | dict(run=provenance(started)))
 
 # %% ../nbs/23_cli.ipynb #70717114
 @app.command()
@@ -207,7 +207,8 @@ def calibrate(model: Model, footage: Source,
                   help="Frames a second, where the footage does not say.")] = None,
               scene: SceneName = None,
               out: Annotated[Path, typer.Option(
-                  help="The calibrated model; the same file by default.")] = None):
+                  help="The calibrated model, a file or a folder; the same file by default."
+              )] = None):
     """Set the alarm's threshold to a rate of false alarms.
 
     Takes the normal clips of the footage; the model must not have been trained on them."""
@@ -218,11 +219,14 @@ def calibrate(model: Model, footage: Source,
     if file in SHIPPED.values() and not out:
         raise Misuse(f"{model} comes with the package; "
                      "say with --out where its calibrated copy should go")
-    detector = Detector.load(file)
+    if out and out.suffix != file.suffix: out = out/"model.safetensors"
+    detector, out = Detector.load(file), out or file
+    check_writable(out.parent)
     clips = normal_clips(open_source(footage), scene or detector.scene)
     calibrate_on(detector, clips, false_alarms_per_hour, source_fps)
-    detector.save(out or file)
-    print(calibration_text(detector.calibration), out or file, sep="\n")
+    print(calibration_text(detector.calibration))
+    detector.save(out)
+    print(out)
 
 # %% ../nbs/23_cli.ipynb #1d885ea5
 @app.command()
@@ -375,8 +379,9 @@ def show_demo(scene, detector, out):  # the plaza, its `Detector` with the disti
     save_figure(plot_training(histories), out/"training.png")
 
 # %% ../nbs/23_cli.ipynb #7d5edb60
-INTERRUPTED = ("interrupted; what is written is whole: ddl fit goes on from its checkpoint "
-               "with --resume, ddl ablate and ddl watch when they are asked again")
+INTERRUPTED = ("interrupted; what is written is whole: ddl fit goes on from its checkpoint, once "
+               "there is one, with --resume, ddl ablate and ddl watch when they are asked again; "
+               "the others begin anew")
 
 # %% ../nbs/23_cli.ipynb #3f5ac53b
 def main():

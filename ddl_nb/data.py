@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGES', 'VIDEOS', 'NO_FOOTAGE', 'ONE', 'natural_key', 'listing', 'opened', 'kind_of', 'holds_many', 'contents',
-           'Clip', 'prepare', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
+           'Clip', 'common_depth', 'prepare', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
 # %% ../nbs/01_data.ipynb #8071bd9c
-import copy, os, re, warnings
+import copy, os, re, unicodedata, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,8 +89,8 @@ class Frames:
 
     @cached_property
     def bits(self):
-        "Of pictures with 16 bits, how many are in use."
-        if self.first().dtype != np.uint16: return 16
+        "Of pictures with 16 bits, how many are in use; None where they have 8."
+        if self.first().dtype != np.uint16: return None
         some = self.frames(0, max(1, len(self) // 8))
         largest = max(int(frame.max()) for frame in some)
         return next(bits for bits in (8, 10, 12, 14, 16) if largest < 2**bits)
@@ -193,7 +193,7 @@ NO_FRAME = "no frame could be decoded; is it a video, and complete?"
 
 class Video(Frames):
     "A video file. Seeking is exact only by decoding: what is not wanted is passed over one by one."
-    bits = 16
+    bits = None
     def __init__(self, path): self.path = path
 
     @cached_property
@@ -242,6 +242,10 @@ def frames(self: Video, start=0, step=1):
     finally: capture.release()
 
 # %% ../nbs/01_data.ipynb #10clip00
+def spelt(name):
+    "Accents as tables have them; in the names of a Mac's files they are letters of their own."
+    return unicodedata.normalize("NFC", name)
+
 def source_of(source, name):  # what a `Clip` is made of, and its name
     "`Frames`. What is none is a `DDLError`."
     if isinstance(source, np.ndarray):
@@ -268,11 +272,11 @@ class Clip:
     animation, or a uint8 array (n, H, W) or (n, H, W, 1|3). `name` is text, by default the folder's
     or file's name; `fps` is frames a second where known, else None."""
     def __init__(self, source, name=None, fps=None):
-        self.source, self._fps = source_of(source, name), fps
+        self.source, self._fps, self._bits = source_of(source, name), fps, None
         self.path = None if isinstance(self.source, Pixels) else Path(source)
         self.pixels, self.files = (getattr(self.source, a, None) for a in ("pixels", "files"))
         own = "clip" if self.path is None else self.path.name if self.files else self.path.stem
-        self.name = own if name is None else str(name)
+        self.name = spelt(own if name is None else str(name))
         self.first, self.last, self.step = 0, None, 1
 
     @cached_property
@@ -309,10 +313,27 @@ def numbers(self: Clip):
 def __len__(self: Clip): return len(self.numbers)
 
 # %% ../nbs/01_data.ipynb #688d20e5
+@patch(as_prop=True)
+def bits(self: Clip):
+    "Of 16 bits, how many are in use: as `of_depth` says, else in the source. None where it has 8."
+    return self.source.bits and (self._bits or self.source.bits)
+
+@patch
+def of_depth(self: Clip, bits):  # None: what is in use in its own source
+    "The same clip with so many of its 16 bits in use; what is brighter is white."
+    clip = copy.copy(self)
+    clip._bits = bits
+    return clip
+
+def common_depth(clips):
+    "How many bits are in use in any of the clips that have 16; None where none has."
+    return max((clip.bits for clip in clips if clip.bits), default=None)
+
+# %% ../nbs/01_data.ipynb #74c6a83e
 def prepare(frame,       # uint8 or uint16 (H, W) or (H, W, 1|3|4), red first
             size=None,   # (height, width); as it is by default
             channels=3,  # 3 or 1
-            bits=16):    # of the 16, how many are in use
+            bits=None):  # of the 16, how many are in use; None: all
     "The frame as uint8 (height, width, channels), shrunk by averaging areas."
     frame = to_channels(frame, channels, bits)
     if size is None or tuple(size) == frame.shape[:2]: return frame
@@ -322,14 +343,14 @@ def prepare(frame,       # uint8 or uint16 (H, W) or (H, W, 1|3|4), red first
 @patch
 def frames(self: Clip, size=None, channels=3, start=0):
     """Iterate over frames as uint8 (height, width, channels), shrunk to `size` = (height, width)
-    by averaging areas. Of 16 bits, those in use become 8, the same way in the whole source."""
+    by averaging areas. Of 16 bits, `bits` become 8, the same way in the whole clip."""
     for i, frame in enumerate(self.raw(start), start):
         if frame.shape[:2] != tuple(self.size):
             (h, w), (H, W) = frame.shape[:2], self.size
             number = self.first + i * self.step
             raise DDLError(f"{self.path or self.name}: frame {number} is {h}x{w}, "
                            f"the first one {H}x{W}; one clip has one size")
-        yield prepare(frame, size, channels, self.source.bits)
+        yield prepare(frame, size, channels, self.bits)
 
 @patch
 def array(self: Clip, size=None, channels=3):

@@ -95,8 +95,10 @@ class Detector:
     comes from. `learnt` is the anomaly weight at the end of a training that learns it.
     `calibration` says what `ddl_nb.alarms.calibrate` has found out about alarms, or is None.
     `ignore`, bool (height, width), is True where score maps are 0. `patch` is the side of the
-    patches whose means are compared, in pixels. `units` are the looks' usual frame scores, which
-    their maps are divided by, and `weights` what each counts; 1 where there is one look only."""
+    patches whose means are compared, in pixels. `bits` says how many of 16 were in use in the
+    training footage, and so in all that is judged; None where it had 8. `units` are the looks'
+    usual frame scores, which their maps are divided by, and `weights` what each counts; 1 where
+    there is one look only."""
     model: torch.nn.Module | None
     settings: Settings
     size: tuple
@@ -107,6 +109,7 @@ class Detector:
     calibration: Calibration | None = None
     ignore: np.ndarray | None = None
     patch: int = 16
+    bits: int | None = None
     motion: Motion | None = None
     units: tuple = (1.,)
     weights: tuple = (1.,)
@@ -237,7 +240,7 @@ def stacks(self: Detector, clip):
     """Iterate over what the looks say of a clip's frames: (k, h, w) each, in units of what is
     usual. Where the model sees fewer frames a second, a frame has the maps of the last one that
     was seen."""
-    seen = at_rate(clip, self.settings.fps)
+    seen = at_rate(clip.of_depth(self.bits), self.settings.fps)
     every, looks = seen.step // clip.step, Looks(self, seen.fps)
     def found():
         pictures = map(looks.see, seen.frames(None, self.settings.channels))
@@ -287,7 +290,8 @@ def fit(cls: Detector, scene, settings=None, out=None, resume=False, progress=Tr
     held_out = [[c.name, c.first, len(c)] for c in trainer.held_out]
     learnt = trainer.module.weight().item() if model and settings.regime == "ddl" else None
     detector = cls(model, settings, tuple(trainer.size), None, held_out, scene.name, learnt,
-                   ignore=trainer.ignore, patch=trainer.patch, motion=motion)
+                   ignore=trainer.ignore, patch=trainer.patch, bits=trainer.bits,
+                   motion=motion)
     detector.measure(trainer.held_out or trainer.clips)
     if out: detector.save(Path(out)/"model.safetensors")
     return detector
@@ -347,8 +351,8 @@ def header(detector):
     packed = None if detector.ignore is None else np.packbits(detector.ignore)
     about = dict(format=FORMAT, settings=asdict(detector.settings), size=detector.size,
                  held_out=detector.held_out, scene=detector.scene, learnt=detector.learnt,
-                 patch=detector.patch, motion=pack_motion(detector.motion), units=detector.units,
-                 weights=detector.weights,
+                 patch=detector.patch, bits=detector.bits, motion=pack_motion(detector.motion),
+                 units=detector.units, weights=detector.weights,
                  scale=detector.scale and asdict(detector.scale),
                  scales=[asdict(scale) for scale in detector.scales],
                  calibration=detector.calibration and asdict(detector.calibration),
@@ -383,7 +387,7 @@ def _from_header(path, text, build):  # a file, its header, and settings -> mode
         model = build(settings) if "reconstruction" in LOOKS[settings.looks] else None
         detector = Detector(model, settings, size, held_out=about["held_out"],
                             scene=about["scene"], learnt=about.get("learnt"),
-                            patch=about.get("patch", 16),
+                            patch=about.get("patch", 16), bits=about.get("bits"),
                             motion=unpack_motion(about.get("motion")),
                             units=tuple(about.get("units", (1.,))),
                             weights=tuple(about.get("weights", (1.,))),

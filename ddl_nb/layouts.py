@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .data import (NO_FOOTAGE, Clip, Scene, contents, holds_many, kind_of, listing,
-                         natural_key)
+                         natural_key, spelt)
 from .running import DDLError, find_data, read_array
 
 # %% ../nbs/14_layouts.ipynb #29b7b63e
@@ -31,15 +31,17 @@ def find(path,    # the folder to start from, or None
         path = next((inside[name] for name in part.split("|") if name in inside), None)
     return path
 
-def _name(path): return path.stem if path.is_file() else path.name
+def _name(path): return spelt(path.stem if path.is_file() else path.name)
 
 LITTER = {"@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
           "lost+found", "__macosx", "__pycache__"}       # folders of a NAS or an operating system
 
 def is_ours(folder):
-    "Whether it is what `ddl score` or `ddl watch` wrote, or `ddl fit` and nobody else."
+    """Whether it is what `ddl score` or `ddl watch` wrote, or `ddl fit` or `ddl info` and nobody
+    else."""
     names = {entry.name for entry in os.scandir(folder)}
     if names & {"score.json", "events.jsonl"}: return True
+    if "leave_out.csv" in names: return all(name.endswith((".csv", ".png")) for name in names)
     rest = (folder/name for name in names - {"model.safetensors", "strangest.png"})
     return "model.safetensors" in names and not any(map(kind_of, filter(Path.is_file, rest)))
 
@@ -429,12 +431,12 @@ def read_stretches(path):  # a CSV with clip, first, last; whatever else is in i
     try:
         table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, skipinitialspace=True,
                             keep_default_na=False)                 # a clip may be called NA
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, OverflowError) as e:
         raise DDLError(f"{path}: must be a table with the columns clip, first, last "
                        "and whole frame numbers, counted from 0 "
                        f"({str(e).splitlines()[0]})") from e
     rows = table[list(kinds)].itertuples(index=False)
-    return tuple((str(name).strip(), first, last) for name, first, last in rows)
+    return tuple((spelt(str(name).strip()), first, last) for name, first, last in rows)
 
 def csv_labels(file,   # for `read_stretches`: a row for each stretch that should be found
                clips): # the test clips; the file names them with or without their ending
@@ -674,8 +676,7 @@ def _said_of_pictures(source):
     "Lines on the clips that are turned, and on those whose pictures have 16 bits."
     for clip in (c for s in source.scenes for c in s.train + s.test):
         if clip.source.turned: yield f"clip {clip.name}: turned as its file says"
-        if clip.source.first().dtype == np.uint16:
-            yield f"clip {clip.name}: of 16 bits {clip.source.bits} are in use, scaled to 8"
+        if clip.bits: yield f"clip {clip.name}: of 16 bits {clip.bits} are in use, scaled to 8"
 
 def describe(source):  # a `Source`
     """A table as text: for each scene its clips, frames, sizes (height x width), rates, and how

@@ -21,8 +21,8 @@ from fastcore.basics import patch
 from .ablations import fit_scene
 from .detector import Calibration, Detector, Scale, looks_text
 from .footage import contact_sheet, pictures, strangest
-from .running import (DDLError, clock, provenance, read_image, save_figure, write_file,
-                            write_json, write_picture)
+from .running import (DDLError, check_writable, clock, provenance, read_image, save_figure,
+                            write_file, write_json, write_picture)
 from .scoring import annotate, plot_timeline, write_video
 from .training import LOOKS, leave_out, working_size
 
@@ -167,6 +167,7 @@ class Results:
         self.folder, self.names, self.scenes = Path(folder), list(names), {}
         self.run = None                                            # `provenance`, where it is known
         self._scores, self._events = [_empty(SCORE_KINDS)], [_empty(ALL_EVENT_KINDS)]
+        self._due = 0.                                             # when to write the tables next
 
     @property
     def several(self): return len(self.names or self.scenes) > 1   # scenes
@@ -239,12 +240,19 @@ def add(self: Results, scene, clip, record, detector):  # scene's name, `Clip`, 
                   **{look: record.looks.get(look, np.nan) for look in LOOKS["both"]})
     self._scores.append(pd.DataFrame(frames))
     self._events.append(events.assign(scene=scene)[list(ALL_EVENT_KINDS)])
-    for name, table in (("scores", self.scores), ("events", self.events)):
-        write_file(self.folder/f"{name}.csv", table.to_csv(index=False, float_format="%.8g"))
-    self._describe()
+    if time.monotonic() >= self._due: self.write()
     for event, picture in zip(self._events[-1].itertuples(), peak_pictures(clip, events)):
         write_picture(self.picture_of(event), picture)
     return events
+
+@patch
+def write(self: Results):
+    "The tables of all clips so far. They grow: after each clip a twentieth of the time goes there."
+    began = time.monotonic()
+    for name, table in (("scores", self.scores), ("events", self.events)):
+        write_file(self.folder/f"{name}.csv", table.to_csv(index=False, float_format="%.8g"))
+    self._describe()
+    self._due = time.monotonic() + 20 * (time.monotonic() - began)
 
 @patch
 def _describe(self: Results):
@@ -286,7 +294,7 @@ def finish(self: Results,
     save_figure(self.timeline(labels), self.folder/"timeline.png")
     return self
 
-SHEET = 60  # events on the contact sheet, the strongest ones
+SHEET = 60  # events on the contact sheet, clips on the timeline: those with the highest scores
 
 # %% ../nbs/16_results.ipynb #16ownere
 def _remove_empty(folder):
@@ -302,8 +310,14 @@ def timeline(self: Results, labels={}):  # scene's name -> clip name -> (n,)
             title = self.title(scene, clip)
             raw[title], smoothed[title] = scores, smooth_scores
             if clip in labels.get(scene, {}): truth[title] = labels[scene][clip]
+    strange = sorted(raw, key=lambda title: -smoothed[title].max())[:SHEET]
+    shown = {title: scores for title, scores in raw.items() if title in strange}
     thresholds = {about.threshold for about in self.scenes.values()}
-    return plot_timeline(raw, smoothed, truth, thresholds.pop() if len(thresholds) == 1 else None)
+    threshold = thresholds.pop() if len(thresholds) == 1 else None
+    figure = plot_timeline(shown, smoothed, truth, threshold)
+    if len(shown) < len(raw):
+        figure.supxlabel(f"frame; the {SHEET} of {len(raw)} clips with the highest scores")
+    return figure
 
 # %% ../nbs/16_results.ipynb #16owner8
 @patch(cls_method=True)
@@ -330,7 +344,7 @@ def _read_table(path, kinds):
     missing = {name: ["", "nan"] for name, kind in kinds.items() if kind is not str}
     try:                                       # a clip may be called NA, a number may be missing
         table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=missing)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, OverflowError) as e:
         why = str(e).splitlines()[0]
         raise DDLError(f"{path}: not a readable table of ddl score ({why}); score again") from e
     # what was not yet written then
@@ -372,7 +386,9 @@ def scene_detector(model,   # a `Detector`, a file or a folder
 
 # %% ../nbs/16_results.ipynb #eea8fc04
 def check_place(folder, clips):  # for results; `Clip`s
-    "Refuse a folder that holds the footage itself, or results of an older version."
+    """Refuse a folder that cannot be written, holds the footage itself, or results of an older
+    version."""
+    check_writable(folder)
     place = Path(folder).resolve()
     for clip in clips:
         if clip.path and place in clip.path.resolve().parents:
@@ -430,20 +446,27 @@ def score_scenes(model,         # a `Detector`, a file or a folder
     started, out = time.perf_counter(), Path(out)
     check_place(out, [clip for s in scenes for clip in s.train + s.test])
     results = Results(out, [scene.name for scene in scenes])
-    for scene in scenes:
-        detector, clips = scene_detector(model, scenes, scene), scene.test or scene.train
-        told = {None}                                    # of the scene's sizes
-        for clip in clips:
-            if (message := aspect_message(detector, clip.size)) not in told:
-                warnings.warn(f"{scene.name}: {message}")
-            told.add(message)
-            kept, whole = results.file("maps", scene.name, f"{clip.name}.npy"), bool(scene.labels)
-            record = detector.score(clip, kept if maps or video and whole else None)
-            events = results.add(scene.name, clip, record, detector)
-            say(summary(results.title(scene.name, clip.name), record, events, detector))
-            if video: write_videos(results, scene.name, clip, record, events, detector, whole)
-            if not maps: kept.unlink(missing_ok=True)
+    try:
+        for scene in scenes:
+            detector = scene_detector(model, scenes, scene)
+            _score_scene(results, scene, detector, video, maps, say)
+    finally:                                # also what a broken clip or an interrupt leaves behind
+        if results.scenes: results.write()
     return results.finish(started, {scene.name: scene.labels for scene in scenes})
+
+# %% ../nbs/16_results.ipynb #fc1c8812
+def _score_scene(results, scene, detector, video, maps, say):
+    whole, told = bool(scene.labels), {None}                             # of the scene's sizes
+    for clip in scene.test or scene.train:
+        if (message := aspect_message(detector, clip.size)) not in told:
+            warnings.warn(f"{scene.name}: {message}")
+        told.add(message)
+        kept = results.file("maps", scene.name, f"{clip.name}.npy")
+        record = detector.score(clip, kept if maps or video and whole else None)
+        events = results.add(scene.name, clip, record, detector)
+        say(summary(results.title(scene.name, clip.name), record, events, detector))
+        if video: write_videos(results, scene.name, clip, record, events, detector, whole)
+        if not maps: kept.unlink(missing_ok=True)
 
 # %% ../nbs/16_results.ipynb #bce1e686
 def summary(title, record, events, detector):

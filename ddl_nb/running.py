@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ONLY', 'PNG', 'JPEG', 'SCAN', 'END', 'READING', 'DDLError', 'one_of', 'opencv_name', 'whole_file', 'write_file',
-           'write_json', 'to_channels', 'cut_off', 'read_image', 'show_frames', 'write_picture', 'save_figure', 'clock',
-           'time_text', 'Bar', 'inside', 'find_data', 'cache_dir', 'read_array', 'cached', 'keep_arrays', 'Interrupt',
-           'versions', 'provenance', 'show_warning', 'side_by_side', 'keep_freed_memory']
+           'check_writable', 'write_json', 'to_channels', 'cut_off', 'read_image', 'show_frames', 'write_picture',
+           'save_figure', 'clock', 'time_text', 'Bar', 'inside', 'find_data', 'cache_dir', 'read_array', 'cached',
+           'keep_arrays', 'Interrupt', 'versions', 'provenance', 'show_warning', 'side_by_side', 'keep_freed_memory']
 
 # %% ../nbs/25_running.ipynb #run00003
 import copy, ctypes, functools, hashlib, io, json, os, platform, shlex, signal, sys
@@ -76,6 +76,13 @@ def write_file(path,   # where to
     with whole_file(path) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
 
+def check_writable(folder):  # which need not exist
+    "A `DDLError` where nothing could be written into it: said before hours of work, not after."
+    folder = Path(folder).absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise DDLError(f"{folder}: cannot be written; choose another folder, or mend its rights")
+
 def write_json(path, content):  # a file; anything JSON can hold
     "Write it indented, whole or not at all. A number that is not finite is an error."
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -85,11 +92,11 @@ ONLY = "only 8 and 16 bit pictures are read; convert them first"
 
 def to_channels(image,      # (H, W) or (H, W, 1|3|4), uint8 or uint16, red first
                 channels,   # 3 (RGB) or 1 (grey)
-                bits=16):   # of the 16, how many are in use
+                bits=None): # of the 16, how many are in use; None: all
     """The same picture as uint8 (H, W, channels): 16 bits become 8, transparency is dropped, grey
     and RGB are converted."""
     if image.dtype == np.uint16:
-        image = np.minimum(image >> (bits - 8), 255).astype(np.uint8)
+        image = np.minimum(image >> ((bits or 16) - 8), 255).astype(np.uint8)
     if image.dtype != np.uint8: raise DDLError(f"pixels of type {image.dtype}: {ONLY}")
     if image.ndim == 2: image = image[..., None]
     have = image.shape[2]
@@ -270,7 +277,8 @@ def cached(clip,         # a `Clip`
     whole, phase = copy.copy(clip), clip.first % clip.step
     whole.first, whole.last = phase, None                     # a part shares its clip's cache
     rate = [phase, clip.step] if clip.step > 1 else []
-    place = _digest(READING, str(clip.path.resolve()), tuple(size), channels, *rate)
+    depth = [f"{clip.bits} bits"] if clip.bits else []
+    place = _digest(READING, str(clip.path.resolve()), tuple(size), channels, *rate, *depth)
     stats = [f.stat() for f in clip.files or [clip.path]]
     names = [f.name for f in clip.files or [clip.path]]
     known = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(names, stats)]
@@ -283,6 +291,7 @@ def cached(clip,         # a `Clip`
     start = clip.first // clip.step
     return _kept(file, tuple(size))[start:start + len(clip)]
 
+# %% ../nbs/25_running.ipynb #3c4a4259
 def _kept(file, size):
     "A cache's frames, memory-mapped; None where there is none, or a power cut has left a part."
     try: frames = read_array(file, "not whole", "r")

@@ -417,7 +417,7 @@ def plot_timeline(scores,          # clip name -> (n,) raw frame scores
         if threshold is not None:
             ax.axhline(threshold, ls="--", lw=.8, color="#d55e00", label="threshold")
         ax.set_title(name, fontsize=9, pad=2, parse_math=False)      # a name may have $ in it
-        ax.margins(x=0); ax.tick_params(labelsize=7)
+        ax.margins(x=0); ax.tick_params(labelsize=9)
     lines = (pair for ax in axes.flat for pair in zip(*ax.get_legend_handles_labels()))
     handles = {label: line for line, label in lines}
     fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=9,

@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader, Subset
 
-from .data import check_window
+from .data import check_window, common_depth
 from .losses import READINGS, check_ratio, distinction_loss, reconstruction_loss
 from .models import ARCHITECTURES, build_model
 from .pseudo import PSEUDO_ANOMALIES, AnomalyWeight
@@ -593,7 +593,9 @@ class Trainer:
 @patch
 def _choose_footage(self: Trainer, scene, start, state):
     s, window = self.settings, self.ddl.model.window
-    self.clips = leave_out(scene.train, s.leave_out, window, s.fps)
+    clips = leave_out(scene.train, s.leave_out, window, s.fps)
+    self.bits = start and start.bits or common_depth(clips)
+    self.clips = [clip.of_depth(self.bits) for clip in clips]
     if state: self._same_footage(state["footage"])
     self.size = working_size(self.clips[0].size, s.height, s.width)
     self.ignore = self._inherited(start)

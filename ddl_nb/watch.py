@@ -84,7 +84,8 @@ class Recorded:
         began = time.monotonic()
         for i, picture in enumerate(ahead(self.clip.raw())):
             if stop: return
-            yield Frame(to_channels(picture, 3), began + i / self.fps, time.monotonic())
+            picture = to_channels(picture, 3, self.clip.bits)
+            yield Frame(picture, began + i / self.fps, time.monotonic())
 
 # %% ../nbs/20_watch.ipynb #87014fda
 class Newest:
@@ -913,16 +914,16 @@ def watch_streams(detector, source, recorder, checks, stop):
     if errors: raise errors[0]
 
 # %% ../nbs/20_watch.ipynb #7f09512d
-def watched_source(source, patience, say):  # as `watch` takes them
+def watched_source(source, patience, say, bits):  # as `watch` takes them, and a detector's `bits`
     "A `Live` or a `Recorded`. A file that is not there is a `DDLError`."
-    if isinstance(source, Clip): return Recorded(source)
+    if isinstance(source, Clip): return Recorded(source.of_depth(bits))
     source = local(source)
     if is_remote(source): return Live(source, patience, say)
     path = find_data(source)
     if not path.exists():
         raise DDLError(f"{source}: no such file, nor in the folder that DDL_DATA names; "
                        "what can be watched is a webcam's number, an address, or a video file")
-    return Recorded(Clip(path))
+    return Recorded(Clip(path).of_depth(bits))
 
 # %% ../nbs/20_watch.ipynb #93044b2c
 def watch(detector,       # a `Detector`
@@ -941,7 +942,7 @@ def watch(detector,       # a `Detector`
     and write the open event, then raise KeyboardInterrupt. A source that yields no frame at all is
     a `DDLError`; one that is lost later is waited for."""
     screen, status = screen or Screen(), None
-    source = watched_source(source, patience, screen.say)
+    source = watched_source(source, patience, screen.say, detector.bits)
     check_place(out, source.footage)
     checks = Checks(detector, source, patience, screen.say)
     with (closing(screen), closing(Notifier(screen.say, command, webhook)) as notifier,

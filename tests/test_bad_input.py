@@ -1,6 +1,6 @@
 """Whatever is wrong with the input: one clear line that names it,
 exit code 2 for misuse and 1 for a failure, and nothing lost."""
-import json, pickle, shutil
+import json, pickle, shutil, subprocess
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from conftest import FRAMES, HEIGHT, TINY, WIDTH, call, files, footage, write_images, write_movie
+from ddl_nb.detector import Detector
 
 def read_scores(folder): return pd.read_csv(folder/"scores.csv", dtype={"clip": str})
 
@@ -263,6 +264,7 @@ def test_masks_that_do_not_fit(fresh):
     ("x.avi,1,2", ["x"]),
     ("c.avi,1,", []),
     ("c.avi,one,two", []),
+    ("c.avi,1,99999999999999999999", []),
 ])
 def test_ranges_that_do_not_fit_a_video(row, names, movies, trained, tmp_path):
     camera = tmp_path/"camera"
@@ -434,6 +436,39 @@ def test_resume_with_other_settings(dataset, trained):
     result = call("fit", dataset, "--out", trained, *TINY, "--resume", "--seed", 3)
     result.fails(1, trained/"checkpoint.pt", "seed", "0", "3")
     assert files(trained) == before
+
+
+# Said before the work -------------------------------------------------------------------
+
+@pytest.fixture
+def read_only(small_disk):
+    place, _ = small_disk
+    if subprocess.run(["mount", "-o", "remount,ro", place]).returncode: pytest.skip("no remount")
+    return place
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+        read_only, dataset, trained, scored, monkeypatch):
+    def never(*args, **kwargs): raise AssertionError("scored in vain")
+    monkeypatch.setattr(Detector, "stacks", never)
+    call("score", trained, dataset, "--out", read_only/"s").fails(1, read_only/"s", "written")
+    call("calibrate", trained, dataset, "--false-alarms-per-hour", 60, "--source-fps", 25,
+         "--out", read_only/"m").fails(1, read_only/"m", "written")
+
+def test_evaluate_shows_what_it_cannot_write(dataset, scored, tmp_path):
+    shutil.copytree(scored, tmp_path/"s")
+    (tmp_path/"s"/"report.json").unlink(missing_ok=True)
+    (tmp_path/"s"/"report.json").mkdir()
+    result = call("evaluate", tmp_path/"s", dataset)
+    result.fails(1, "report.json")
+    assert "frame AUC" in result.out
+
+def test_info_lists_what_cannot_be_read(tmp_path):
+    for name in "abc": write_movie(tmp_path/f"{name}.mp4", footage(1)[0])
+    cut(tmp_path/"b.mp4", .1)
+    shown = call("info", tmp_path).works().out
+    assert "broken: " in shown and "b.mp4" in shown and "2      80" in shown
+    for name in "ac": cut(tmp_path/f"{name}.mp4", .1)
+    call("info", tmp_path).fails(1, "a.mp4")
 
 
 # Scores ---------------------------------------------------------------------------------

@@ -420,6 +420,12 @@ MUTANTS = {
         ("Frames.bits", "twelve = "): [
             ("largest < 2**bits", "largest < 2**(bits + 2)"),
         ],
+        ("Clip.bits", "ten = "): [
+            ("(self._bits or self.source.bits)", "self.source.bits"),   # each clip its own
+        ],
+        ("common_depth", "ten = "): [
+            ("max((clip.bits", "min((clip.bits"),
+        ],
     },
     "diagrams": {
         ("shapes_in", "# padded to 16s"): [

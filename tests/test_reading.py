@@ -1,6 +1,6 @@
 """Reading is one decision in one place: what a source is, which of its files are taken, in which
 order, at which rate, how turned, how scaled, and what is left out, with the reason."""
-import warnings
+import unicodedata, warnings
 
 import cv2
 import numpy as np
@@ -9,7 +9,10 @@ from PIL import Image
 
 from conftest import TINY, call, footage, truth, write_images, write_movie
 from ddl_nb.data import Clip
+from ddl_nb.detector import Detector
 from ddl_nb.layouts import open_source
+from ddl_nb.results import Results
+from ddl_nb.watch import Recorded
 
 def quiet(function, *args):
     with warnings.catch_warnings():
@@ -119,6 +122,43 @@ def test_the_bits_in_use_are_scaled_alike_in_the_whole_clip(bits, stack, tmp_pat
     assert (clip.array(channels=1)[..., 0] == frames).all()
     said = f"clip a: of 16 bits {bits} are in use, scaled to 8"
     assert said in call("info", tmp_path/("a.tif" if stack else "a")).works().out
+
+def test_16_bits_are_scaled_as_in_training(tmp_path):
+    "One hot object does not make its whole clip darker than all others, nor does watching it."
+    deep = footage(1)[0][..., 0].astype(np.uint16) << 4
+    hot = deep.copy()
+    hot[20:, :8, :8] = 5000
+    for name, frames in (("normal", deep), ("hot", hot)):
+        write_images(tmp_path/name/name, frames, ".tif")
+    call("fit", tmp_path/"normal", "--out", tmp_path/"m", "--regime", "recon", *TINY).works()
+    detector = Detector.load(tmp_path/"m")
+    normal, hot = (Clip(tmp_path/name/name) for name in ("normal", "hot"))
+    assert (detector.bits, normal.bits, hot.bits) == (12, 12, 14)
+    a, b = (detector.score(clip).frames for clip in (normal, hot))
+    np.testing.assert_allclose(a[:15], b[:15])
+    watched = next(Recorded(hot.of_depth(detector.bits)).frames(False)).picture
+    np.testing.assert_array_equal(watched, normal[0])
+    call("fit", tmp_path/"hot", "--out", tmp_path/"more", "--from", tmp_path/"m",
+         "--epochs", ".3").works()
+    assert Detector.load(tmp_path/"more").bits == 12
+
+def test_names_of_a_mac(tmp_path):
+    name = "Einfahrt größe"
+    write_movie(tmp_path/"test"/f"{unicodedata.normalize('NFD', name)}.mp4", footage(1)[0])
+    (tmp_path/"labels.csv").write_text(f"clip,first,last\n{name},3,5\n")
+    scene, = open_source(tmp_path).scenes
+    assert scene.labels[name].sum() == 3
+
+def test_the_timeline_of_many_clips_shows_the_strangest(trained, tmp_path):
+    for k in range(62): write_images(tmp_path/"night"/f"{k:02}", footage(1, 3)[0][:, :32, :48])
+    with warnings.catch_warnings(action="ignore"):
+        call("score", trained, tmp_path/"night", "--out", tmp_path/"s")
+    results = Results.read(tmp_path/"s")
+    peaks = {name: scores.max() for name, (_, scores) in results.clips().items()}
+    assert len(peaks) == 62
+    results._scores[0].loc[results._scores[0]["clip"] == "61", "smoothed"] += 1
+    shown = {ax.get_title() for ax in results.timeline().axes}
+    assert len(shown) == 60 and "61" in shown
 
 def test_a_picture_of_floats_is_named(tmp_path):
     (tmp_path/"cam").mkdir()
@@ -303,6 +343,11 @@ def test_what_our_commands_have_written_is_no_footage(trained, tmp_path):
     call("score", yard/"m", yard, "--out", yard/"s", "--video").works()
     call("score", yard/"m", yard, "--out", tmp_path/"again").works()
     assert [c.name for c in open_source(yard).scenes[0].train] == ["a", "b"]
+
+def test_what_info_has_drawn_is_no_footage(tmp_path):
+    for name in ("a", "b"): write_images(tmp_path/"yard"/name, footage(1)[0])
+    call("info", tmp_path/"yard", "--out", tmp_path/"yard"/"info").works()
+    assert [c.name for c in open_source(tmp_path/"yard").scenes[0].train] == ["a", "b"]
 
 def test_a_folder_of_labels_beside_folders_of_pictures(tmp_path):
     for name in ("01", "02"): write_images(tmp_path/"yard"/name, footage(1, 4)[0])

@@ -343,7 +343,7 @@ def _shares(kinds, scene, detector, maps):
     "For each kind the share above the threshold; and three shares that one may take for it."
     rows = []
     for name, first, last in kinds.values():
-        score = frame_scores(maps[name])
+        score = frame_scores(maps[name], detector.patch)
         labelled = scene.labels[name] == 1
         raw = score > detector.threshold
         above = smooth(score) > detector.threshold
@@ -374,7 +374,7 @@ def _check_shares(found, right, raw, all_frames, no_last):
                 f"above the threshold; it is {want:.3f}")
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #e8450c13
-def _wrong_errors(kind, others, where, scene, maps):
+def _wrong_errors(kind, others, where, scene, maps, patch):
     "What is said of a wrong mean error in boxes -> what it may be."
     name, first, last = where
     m, clip = maps[name], scene.test[0]
@@ -398,11 +398,11 @@ def _wrong_errors(kind, others, where, scene, maps):
         "take each box's mean first": _errors(m, boxes, unit, _all_pixels_alike),
         "is the mean over whole maps; take the pixels inside the boxes": [m[times].mean()],
         "is a frame score, which comes from the strangest patch anywhere; "
-        "take the pixels inside the boxes": [frame_scores(m)[times].mean()],
+        "take the pixels inside the boxes": [frame_scores(m, patch)[times].mean()],
     }
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #550465cd
-def _check_error(key, value, kind, others, where, scene, maps):
+def _check_error(key, value, kind, others, where, scene, maps, patch):
     "Raise `Wrong` unless the value is the mean error in the boxes of a kind."
     name, first, last = where
     boxes = _boxes(scene, name, [kind], range(first, last + 1))
@@ -411,7 +411,7 @@ def _check_error(key, value, kind, others, where, scene, maps):
     right += _errors_enlarged(m, boxes, (clip.height, clip.width))
     def among(values): return np.isclose(value, values, 1e-4, 0).any()
     if among(right): return
-    for said, values in _wrong_errors(kind, others, where, scene, maps).items():
+    for said, values in _wrong_errors(kind, others, where, scene, maps, patch).items():
         if among(values): raise Wrong(f"{key} {said}")
     if not .995 * min(right) < value < 1.005 * max(right):                    # another rounding
         raise Wrong(f"{key}: you have {value:.4f}, and it is about {right[0]:.4f}; "
@@ -439,4 +439,4 @@ def check_1_7(finding, scene, detector, maps):
             raise Wrong(f"{key} is not a number: some of your boxes hold no pixel. "
                         f"Boxes are in pixels of the source ({scene.test[0].height} high), "
                         f"the map is {detector.size[0]} high")
-        _check_error(key, value, kind, [other], kinds[missed], scene, maps)
+        _check_error(key, value, kind, [other], kinds[missed], scene, maps, detector.patch)

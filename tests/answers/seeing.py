@@ -106,7 +106,7 @@ def made():
 
 def shares(frames=lambda labels: labels == 1, above=lambda score, level: smooth(score) > level):
     detector, maps, where = made()
-    found = {kind: above(frame_scores(maps[name]), detector.threshold)
+    found = {kind: above(frame_scores(maps[name], detector.patch), detector.threshold)
              for kind, name in where.items()}
     return {kind: found[kind][frames(scene().labels[where[kind]])].mean() for kind in where}
 
@@ -184,7 +184,7 @@ NOT_FOUND = [
     other("not a number", changes=lambda: dict(inside=np.nan)),
     other("whole maps", changes=lambda: dict(inside=made()[1]["test06"][68:].mean())),
     other("frame score", changes=lambda: dict(
-        inside=frame_scores(made()[1]["test06"])[68:].mean())),
+        inside=frame_scores(made()[1]["test06"], made()[0].patch)[68:].mean())),
 ]
 
 
