@@ -460,10 +460,13 @@ class _PseudoBench(_Bench):
 
 # %% ../nbs/22_explore.ipynb #8744358b
 def _bench_board(height, width):
-    fig, axes = plt.subplots(1, 5, figsize=(10, .3 + 2 * height / width), dpi=110)
+    fig, axes = plt.subplots(2, 3, figsize=(9, .6 + 6 * height / width), dpi=110)
+    axes = axes.flat[:5]
     _titled(axes, ("normal $X_t$", "pseudo anomaly $X_{A,t}$", "rebuilt $f(X_A)$",
-                   "$|X_t - f(X_A)|$, gives $P$", "$|X_{A,t} - f(X_A)|$, gives $N$"))
-    fig.subplots_adjust(0, 0, 1, 1 - .3 / fig.get_figheight(), .02)
+                   "$|X_t - f(X_A)|$, 0 to 0.5: $P$", "$|X_{A,t} - f(X_A)|$, 0 to 0.5: $N$"))
+    fig.axes[5].axis("off")
+    top = 1 - .3 / fig.get_figheight()
+    fig.subplots_adjust(0, 0, 1, top, .02, .36 / (3 * height / width))
     return axes, Board(fig)
 
 # %% ../nbs/22_explore.ipynb #b9242bc4
@@ -677,7 +680,8 @@ class _Scores:
 
     def _board(self, clip):
         roc = roc_curve(self.labels, self.smoothed)
-        return _score_board(self.scores[clip], self.scene.labels[clip], roc)
+        brightest = self.detector.scale.map * self.detector.units[0]
+        return _score_board(self.scores[clip], self.scene.labels[clip], roc, brightest)
 
 # %% ../nbs/22_explore.ipynb #bdbbb360
 @patch
@@ -728,13 +732,14 @@ def _with_truth(frame, mask):
     return cv2.drawContours(_rgb(frame).copy(), _outlines(mask > 0), -1, ORANGE, 1)
 
 # %% ../nbs/22_explore.ipynb #853ead83
-def _score_board(score, labels, roc):
+def _score_board(score, labels, roc, brightest):
     fig = plt.figure(figsize=(9, 3.5), dpi=110)
     above = fig.add_gridspec(1, 4, left=.05, right=.99, top=.94, bottom=.56, wspace=.03)
     below = fig.add_gridspec(1, 2, left=.05, right=.99, top=.46, bottom=.15, wspace=.15,
                              width_ratios=(3.4, 1))
     axes = [fig.add_subplot(cell) for cell in above]
-    _titled(axes, ("frame", "reconstruction", "error map, largest patch", "truth"))
+    error = f"error, 0 to {brightest:.2g}; largest patch"
+    _titled(axes, ("frame", "reconstruction", error, "truth"))
     timeline, curve = (fig.add_subplot(cell) for cell in below)
     _draw_timeline(timeline, score, labels)
     curve.plot(*roc[:2], color=np.array(BLUE) / 255)

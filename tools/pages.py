@@ -15,6 +15,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -276,14 +277,16 @@ def sentences(text, limit):
 def is_list(paragraph): return bool(re.match(r"([-*]|\d+\.) ", paragraph))
 
 
-def brief(paragraphs):
-    "What is shown to a class: what is said first, what is asked, quotations, equations and lists."
+def brief(paragraphs, before_picture):
+    """What is shown to a class: what is said first, what is asked, quotations, equations and lists;
+    and what is said last, where a picture follows."""
+    last = len(paragraphs) - 1 if before_picture else None
     for i, paragraph in enumerate(paragraphs):
         if re.match(r">|\$\$|\|", paragraph): yield paragraph
         elif is_list(paragraph):
             items = re.split(r"^(?=[-*] |\d+\. )", paragraph, flags=re.M)
             yield "\n".join(sentences(item, 130) for item in items if item.strip())
-        elif i == 0 or "Predict" in paragraph: yield sentences(paragraph, 260)
+        elif i in (0, last) or "Predict" in paragraph: yield sentences(paragraph, 260)
         elif any(map(is_list, paragraphs[i + 1:i + 2])): yield paragraph
 
 
@@ -329,14 +332,16 @@ def in_class(found, whole, home):
 def slides_of(parts):
     "(texts, picture or None) of each slide of a section: a picture and a short text go together."
     said = []
-    for part in parts:
+    for part, after in zip_longest(parts, parts[1:]):
         if isinstance(part[0], str):
             if said: yield said, None
-            said = list(brief(part))
+            said = list(brief(part, bool(after) and not isinstance(after[0], str)))
             continue
-        if len(said) > 1 or "Predict" in "".join(said):
+        if "Predict" in "".join(said):
             yield said, None
             said = []
+        if said[:-1]: yield said[:-1], None
+        said = said[-1:]
         for picture in part:
             yield said, picture
             said = []

@@ -230,23 +230,23 @@ def check_2_4(letter):
     choose(letter, "c", wrong)
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #1dba4d7a
-def _conv(x, W, b, padding=0):
-    x, W, b = (torch.tensor(a) for a in (x.T[None], W, b))
-    return F.conv1d(x, W, b, padding=padding)[0].T.numpy()
+def _conv(x, K, b, padding=0):
+    x, K, b = (torch.tensor(a) for a in (x.T[None], K, b))
+    return F.conv1d(x, K, b, padding=padding)[0].T.numpy()
 
-def _no_last(x, W, b): return _conv(x, W, b)[:-1]
-def _no_first(x, W, b): return _conv(x, W, b)[1:]
-def _padded(x, W, b): return _conv(x, W, b, W.shape[2] // 2)
-def _backwards(x, W, b): return _conv(x, W[..., ::-1].copy(), b)
-def _no_bias(x, W, b): return _conv(x, W, 0 * b)
-def _bias_a_frame(x, W, b): return _conv(x, W, W.shape[2] * b)
-def _channels_swapped(x, W, b): return _conv(x, W.swapaxes(0, 1).copy(), b)
-def _no_overlap(x, W, b): return _conv(x, W, b)[::W.shape[2]]
-def _mean_over_window(x, W, b): return (_conv(x, W, b) - b) / W.shape[2] + b
+def _no_last(x, K, b): return _conv(x, K, b)[:-1]
+def _no_first(x, K, b): return _conv(x, K, b)[1:]
+def _padded(x, K, b): return _conv(x, K, b, K.shape[2] // 2)
+def _backwards(x, K, b): return _conv(x, K[..., ::-1].copy(), b)
+def _no_bias(x, K, b): return _conv(x, K, 0 * b)
+def _bias_a_frame(x, K, b): return _conv(x, K, K.shape[2] * b)
+def _channels_swapped(x, K, b): return _conv(x, K.swapaxes(0, 1).copy(), b)
+def _no_overlap(x, K, b): return _conv(x, K, b)[::K.shape[2]]
+def _mean_over_window(x, K, b): return (_conv(x, K, b) - b) / K.shape[2] + b
 
-def _middle_only(x, W, b):
-    half = W.shape[2] // 2
-    return x[half:len(x) - half] @ W[..., half].T + b
+def _middle_only(x, K, b):
+    half = K.shape[2] // 2
+    return x[half:len(x) - half] @ K[..., half].T + b
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #72881752
 _WRONG_WINDOWS = {
@@ -255,10 +255,10 @@ _WRONG_WINDOWS = {
     "you give n outputs, as if the clip were surrounded by zeros; "
     "without padding only whole windows count": _padded,
     "your kernel runs backwards in time: "
-    "in PyTorch W[..., 0] meets the window's first frame": _backwards,
+    "in PyTorch K[..., 0] meets the window's first frame": _backwards,
     "you forgot the bias": _no_bias,
     "you add the bias for each of the T frames; once is enough": _bias_a_frame,
-    "you swapped input and output channels: W is (c_out, c, T)": _channels_swapped,
+    "you swapped input and output channels: K is (c_out, c, T)": _channels_swapped,
     "your windows do not overlap: they begin at every frame": _no_overlap,
     "you use the middle frame only; each of the T frames has its own matrix": _middle_only,
     "you take the mean over the window; a convolution is the sum": _mean_over_window,
@@ -268,10 +268,10 @@ _WRONG_WINDOWS = {
 @exercise("a convolution in time without padding gives one output for each whole window: "
           "n - T + 1 of them")
 def check_2_5(over_time):
-    def describe(got, want, x, W, b):
+    def describe(got, want, x, K, b):
         j, k = np.argwhere(~near(got, want))[0]
         yours, right = apart(got[j, k], want[j, k])
-        return (f"for {len(x)} frames of {x.shape[1]} features and T = {W.shape[2]}, "
+        return (f"for {len(x)} frames of {x.shape[1]} features and T = {K.shape[2]}, "
                 f"number {k} of your output {j} is {yours}; it is {right}")
     g = np.random.default_rng(25)
     def draw(*shape): return g.standard_normal(shape).astype(np.float32)
@@ -281,7 +281,7 @@ def check_2_5(over_time):
     wide = draw(6, 2), draw(3, 2, 3), draw(3)                         # c_out other than c
     if not same(plain(over_time(*wide)), _conv(*wide)):
         raise Wrong("with as many output as input features you are right, "
-                    "but not with 3 outputs of 2 features; W is (c_out, c, T)")
+                    "but not with 3 outputs of 2 features; K is (c_out, c, T)")
 
 # %% ../../nbs/course/solutions/02_architecture.ipynb #21ac1471
 _COUNTED = ("the number of targets", "the first target's frame",

@@ -380,7 +380,9 @@ def _evenly_spread(values):
     deviation = values - drawn.mean()
     beside = deviation[..., 1:] * deviation[..., :-1]
     below = deviation[..., 1:, :] * deviation[..., :-1, :]
-    alike = max(abs(np.nanmean(product)) for product in (beside, below)) / drawn.var()
+    known = (product[np.isfinite(product)] for product in (beside, below))
+    # pixels without a neighbour, as on a checkerboard, are like none
+    alike = max((abs(product.mean()) for product in known if product.size), default=0) / drawn.var()
     width = np.ptp(drawn)
     return width if abs(drawn - even).max() < .03 * width and alike < .1 else 0.
 

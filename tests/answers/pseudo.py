@@ -280,6 +280,8 @@ def half(M): return M * (torch.arange(M.shape[-1]) < M.shape[-1] // 2)
 def changes_X(X, M, weight, seed): return X.add_(M * weight.detach() * (mirrored(X, 0) - X))
 def changes_M(X, M, weight, seed): return X + M.mul_(.5) * weight * (mirrored(X, 0) - X)
 
+def checkered(M): return sum(torch.meshgrid(*map(torch.arange, M.shape[-2:]), indexing="ij")) % 2
+
 NOISES = [
     towards(drawn, "noise"), towards(grey_noise), towards(still_noise),
     lambda X, M, w, s: X + M * w * .8 * (drawn(X, s) - X),
@@ -290,6 +292,9 @@ NOISES = [
     lambda X, M, w, s: (X + M * w * (2 * drawn(X, s) - 1)).clamp(0, 1),
     lambda X, M, w, s: X + M * w * (.3 + .4 * drawn(X, s) - X),
     lambda X, M, w, s: X + M * w * ((255 * drawn(X, s)).round() / 255 - X),
+    lambda X, M, w, s: X + M * checkered(M) * w * (drawn(X, s) - X),
+    lambda X, M, w, s: X + M * (torch.arange(M.shape[-1]) % 2) * w * (drawn(X, s) - X),
+    lambda X, M, w, s: X + M * (torch.arange(M.shape[-1]) % 3 == 0) * w * (drawn(X, s) - X),
 ]
 BROKEN = [
     (lambda X, M, w, s: X + w * (X.flip(-1) - X), "outside the mask"),
