@@ -1,4 +1,4 @@
-"""Scores of much footage, for notebook 15:
+"""Scores of much footage, for notebook 17:
 alarm_scores.py plaza [NORMAL TEST] (numbers of clips), or alarm_scores.py ped2
 
 plaza: clips of normal behaviour that the shipped model was not trained on (the plaza's training

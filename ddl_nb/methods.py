@@ -430,7 +430,8 @@ def table_1(folder):
     "Micro AUC by four protocols, best first; macro is by the first of them, cost is a core's."
     found, about = read_rows(folder)
     rows = {name: _row([b]) for name, b in about["baselines"].items()}
-    rows |= {name: _row(some) | {"minutes": np.mean([r["core_minutes"] for r in some]),
+    rows |= {name: _row(some) | {"seeds": len(some),
+                                 "minutes": np.mean([r["core_minutes"] for r in some]),
                                  "ms a frame": np.mean([r["core_ms_per_frame"] for r in some])}
              for name, some in found.items()}
     return pd.DataFrame(rows).T.sort_values(WAYS[0], ascending=False)

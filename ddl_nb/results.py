@@ -285,7 +285,7 @@ def finish(self: Results,
     """What is made of all clips: provenance, the contact sheet and the timeline. Returns the
     results."""
     self.run = provenance(started)
-    self._describe()
+    self.write()
     for kind in ("maps", "video", "events"): _remove_empty(self.folder/kind)
     strongest = self.events.nlargest(SHEET, "score")
     if len(strongest):
@@ -450,8 +450,10 @@ def score_scenes(model,         # a `Detector`, a file or a folder
         for scene in scenes:
             detector = scene_detector(model, scenes, scene)
             _score_scene(results, scene, detector, video, maps, say)
-    finally:                                # also what a broken clip or an interrupt leaves behind
-        if results.scenes: results.write()
+    except BaseException:                  # a broken clip, an interrupt: what is known is written
+        with contextlib.suppress(DDLError):
+            if results.scenes: results.write()
+        raise
     return results.finish(started, {scene.name: scene.labels for scene in scenes})
 
 # %% ../nbs/16_results.ipynb #fc1c8812
