@@ -462,6 +462,17 @@ def test_evaluate_shows_what_it_cannot_write(dataset, scored, tmp_path):
     result.fails(1, "report.json")
     assert "frame AUC" in result.out
 
+def test_what_was_scored_before_a_broken_clip_stays(trained, tmp_path):
+    for name in "abcd": write_movie(tmp_path/"yard"/f"{name}.mp4", footage(1)[0])
+    cut(tmp_path/"yard"/"c.mp4", .1)
+    for _ in range(2):                                  # over what an earlier run has left, too
+        call("score", trained, tmp_path/"yard", "--out", tmp_path/"s").fails(1, "c.mp4")
+        assert kept_scores(tmp_path/"s") == {"a": FRAMES, "b": FRAMES}
+    (tmp_path/"yard"/"c.mp4").rename(tmp_path/"yard"/"0.mp4")
+    before = files(tmp_path/"s")
+    call("score", trained, tmp_path/"yard", "--out", tmp_path/"s").fails(1, "0.mp4")
+    assert files(tmp_path/"s") == before
+
 def test_info_lists_what_cannot_be_read(tmp_path):
     for name in "abc": write_movie(tmp_path/f"{name}.mp4", footage(1)[0])
     cut(tmp_path/"b.mp4", .1)

@@ -26,9 +26,6 @@ def wait_for_step(process, folder, n):
     while process.poll() is None and steps(folder)[0] < n: time.sleep(.05)
     assert process.poll() is None, f"it ended before step {n}: {finish(process)}"
 
-def content(folder):
-    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
-
 @pytest.fixture(scope="module")
 def whole(dataset, tmp_path_factory):
     "An uninterrupted run."
@@ -163,26 +160,26 @@ LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)
 
 def test_no_room_for_the_checkpoint(stopped, whole, dataset):
     pytest.importorskip("resource", reason="the limit on file sizes is a POSIX thing")
-    before = content(stopped)
+    before = files(stopped)
     assert len(before[Path("checkpoint.pt")]) > 4096
     fit = "fit", dataset, "--out", stopped, *LONGER, "--resume"
     run(*fit, first=LIMIT).fails(1, stopped/"checkpoint.pt")
     # the checkpoint as it was, and no half-written file beside it
-    assert content(stopped) == before
+    assert files(stopped) == before
     call(*fit).works()
     assert same_model(stopped, whole)
 
 def test_full_disk_while_training(small_disk, stopped, whole, dataset):
     place, fill = small_disk
     out = Path(shutil.copytree(stopped, place/"run"))
-    before = content(out)
+    before = files(out)
     fill(8192)
     resume = "fit", dataset, "--out", out, *LONGER, "--resume"
     call(*resume).fails(1, out/"checkpoint.pt", "space")
-    assert content(out) == before
+    assert files(out) == before
     new = place/"new"
     call("fit", dataset, "--out", new, *LONGER).fails(1, new/"checkpoint.pt", "space")
-    assert not content(new)
+    assert not files(new)
     (place/"filler").unlink()
     call(*resume).works()
     assert same_model(out, whole)
@@ -224,7 +221,7 @@ def test_full_disk_for_decoded_frames(small_disk, dataset, tmp_path, monkeypatch
     monkeypatch.setenv("DDL_CACHE", str(cache))
     result = call("fit", dataset, "--out", tmp_path/"x", *LONGER)
     result.fails(1, cache, "space", "DDL_CACHE")
-    assert not content(cache)
+    assert not files(cache)
 
 
 # Two at once ----------------------------------------------------------------------------
