@@ -7,7 +7,7 @@ __all__ = ['IMAGES', 'VIDEOS', 'NO_FOOTAGE', 'ONE', 'natural_key', 'listing', 'o
            'Clip', 'common_depth', 'prepare', 'to_tensor', 'check_window', 'window_indices', 'Scene', 'load_masks']
 
 # %% ../nbs/01_data.ipynb #8071bd9c
-import copy, os, re, unicodedata, warnings
+import copy, os, re, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -242,10 +242,6 @@ def frames(self: Video, start=0, step=1):
     finally: capture.release()
 
 # %% ../nbs/01_data.ipynb #10clip00
-def spelt(name):
-    "Accents as tables have them; in the names of a Mac's files they are letters of their own."
-    return unicodedata.normalize("NFC", name)
-
 def source_of(source, name):  # what a `Clip` is made of, and its name
     "`Frames`. What is none is a `DDLError`."
     if isinstance(source, np.ndarray):
@@ -276,7 +272,7 @@ class Clip:
         self.path = None if isinstance(self.source, Pixels) else Path(source)
         self.pixels, self.files = (getattr(self.source, a, None) for a in ("pixels", "files"))
         own = "clip" if self.path is None else self.path.name if self.files else self.path.stem
-        self.name = spelt(own if name is None else str(name))
+        self.name = own if name is None else str(name)
         self.first, self.last, self.step = 0, None, 1
 
     @cached_property

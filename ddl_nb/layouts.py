@@ -7,7 +7,7 @@ __all__ = ['LAYOUTS', 'PLAZA', 'read_stretches', 'csv_labels', 'Source', 'find_s
            'normal_clips', 'training_stretches']
 
 # %% ../nbs/14_layouts.ipynb #252d3b72
-import json, os, re, subprocess, sys, warnings
+import json, os, re, subprocess, sys, unicodedata, warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .data import (NO_FOOTAGE, Clip, Scene, contents, holds_many, kind_of, listing,
-                         natural_key, spelt)
+                         natural_key)
 from .running import DDLError, find_data, read_array
 
 # %% ../nbs/14_layouts.ipynb #29b7b63e
@@ -31,7 +31,7 @@ def find(path,    # the folder to start from, or None
         path = next((inside[name] for name in part.split("|") if name in inside), None)
     return path
 
-def _name(path): return spelt(path.stem if path.is_file() else path.name)
+def _name(path): return path.stem if path.is_file() else path.name
 
 LITTER = {"@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
           "lost+found", "__macosx", "__pycache__"}       # folders of a NAS or an operating system
@@ -436,17 +436,21 @@ def read_stretches(path):  # a CSV with clip, first, last; whatever else is in i
                        "and whole frame numbers, counted from 0 "
                        f"({str(e).splitlines()[0]})") from e
     rows = table[list(kinds)].itertuples(index=False)
-    return tuple((spelt(str(name).strip()), first, last) for name, first, last in rows)
+    return tuple((str(name).strip(), first, last) for name, first, last in rows)
 
+# %% ../nbs/14_layouts.ipynb #3b359847
 def csv_labels(file,   # for `read_stretches`: a row for each stretch that should be found
                clips): # the test clips; the file names them with or without their ending
     """Labels of all test clips; one without a row is normal.
     A video's frames are counted when its labels are first asked for."""
     ranges = {c.name: [] for c in clips}
     files = {c.name + c.path.suffix: c.name for c in clips if c.path and not c.files}
+    own = {c.name: c.name for c in clips} | files
+    # in the names of a Mac's files an accent is a letter of its own, in tables it is not
+    own = {unicodedata.normalize("NFC", name): clip for name, clip in own.items()} | own
     for name, first, last in read_stretches(file):
         flat = name.replace("/", "_")                       # a clip in a sub-folder
-        clip = fitting("labels", files.get(flat, flat), None, clips, file)
+        clip = fitting("labels", own.get(flat, flat), None, clips, file)
         ranges[clip.name].append((first, last))
     labels = Lazy({c.name: partial(range_labels, ranges[c.name], c, file) for c in clips})
     for clip in clips:

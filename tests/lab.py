@@ -181,7 +181,8 @@ class Notebook:
 # the bytes of an image in the page, as text
 BYTES = """async image => {
     const answer = await fetch(image.src)
-    return btoa(String.fromCharCode(...new Uint8Array(await answer.arrayBuffer())))
+    const bytes = new Uint8Array(await answer.arrayBuffer())
+    return btoa(Array.from(bytes, b => String.fromCharCode(b)).join(""))
 }"""
 
 class Shown:

@@ -147,7 +147,7 @@ def test_names_of_a_mac(tmp_path):
     write_movie(tmp_path/"test"/f"{unicodedata.normalize('NFD', name)}.mp4", footage(1)[0])
     (tmp_path/"labels.csv").write_text(f"clip,first,last\n{name},3,5\n")
     scene, = open_source(tmp_path).scenes
-    assert scene.labels[name].sum() == 3
+    assert scene.labels[scene.test[0].name].sum() == 3
 
 def test_the_timeline_of_many_clips_shows_the_strangest(trained, tmp_path):
     for k in range(62): write_images(tmp_path/"night"/f"{k:02}", footage(1, 3)[0][:, :32, :48])
