@@ -233,7 +233,8 @@ def finish(self: Explorer):
 def _slider(n, description, value=0):
     return widgets.IntSlider(value, 0, n - 1, description=description)
 
-def _frames(detector, clip): return cached(clip, detector.size, detector.settings.channels)
+def _frames(detector, clip):
+    return cached(clip.of_depth(detector.bits), detector.size, detector.settings.channels)
 
 def _window(frames, length, target):
     "`length` frames around the target; those at the clip's edges are repeated beyond them."

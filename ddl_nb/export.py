@@ -115,6 +115,7 @@ def _windows(clips, detector):
     every, count = max(1, total // (2 * QUANTISED)), itertools.count()
     for clip in clips:
         frames = deque(maxlen=T)
+        clip = clip.of_depth(detector.bits)                              # as in training
         for frame in clip.frames(detector.size, detector.settings.channels):
             frames.append(frame)
             if len(frames) == T and next(count) % every == 0:
