@@ -8,6 +8,7 @@ __all__ = ['IMAGES', 'VIDEOS', 'NO_FOOTAGE', 'ONE', 'natural_key', 'listing', 'o
 
 # %% ../nbs/01_data.ipynb #8071bd9c
 import copy, os, re, warnings
+from bisect import bisect
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -192,7 +193,7 @@ def said_of_lost(announced, at):  # how many frames, the numbers of those that d
 NO_FRAME = "no frame could be decoded; is it a video, and complete?"
 
 class Video(Frames):
-    "A video file. Seeking is exact only by decoding: what is not wanted is passed over one by one."
+    "A video file."
     bits = None
     def __init__(self, path): self.path = path
 
@@ -205,9 +206,18 @@ class Video(Frames):
         return opened(self.path).get(cv2.CAP_PROP_ORIENTATION_META) != 0
 
     @cached_property
+    def index(self): return frame_times(self.path)
+
+    @cached_property
+    def known(self):
+        "Time -> which of the frames that decode has it; nothing where that is not certain."
+        order = {time: i for i, time in enumerate(self.index[2])}
+        return order if len(order) == len(self) else {}
+
+    @cached_property
     def numbers(self):
         "Of the frames that decode; a warning where others are lost."
-        announced, fps, times = frame_times(self.path)
+        announced, fps, times = self.index
         if not times: raise DDLError(f"{self.path}: {NO_FRAME}")
         numbers = frame_numbers(announced, fps, times)
         if numbers[-1] + 1 > len(numbers) or len(numbers) + ROUNDED < announced:
@@ -231,15 +241,30 @@ def first(self: Video):
 
 @patch
 def frames(self: Video, start=0, step=1):
-    capture, frame = opened(self.path), None
+    starts = [0, *self.numbers[1:], len(self)]
+    (capture, passed), frame = self.near(bisect(starts, start) - 1), None
     try:
-        for first, end in pairwise([0, *self.numbers[1:], len(self)]):
+        for first, end in pairwise(starts[passed:]):
             if not grab(capture): return
             wanted = sum(k >= start and (k - start) % step == 0 for k in range(first, end))
             if not wanted: continue
             frame = picture_of(capture, frame)
             yield from repeat(frame, wanted)
     finally: capture.release()
+
+# %% ../nbs/01_data.ipynb #614c0fbb
+FAR = 250           # frames; nearer ones are reached by decoding those before them
+
+@patch
+def near(self: Video, k):  # one of the frames that decode
+    "A capture before this frame, and how many of those that decode lie behind it."
+    capture, (*_, times) = opened(self.path), self.index
+    if k <= FAR: return capture, 0
+    capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * times[k - FAR // 2])
+    if grab(capture):
+        landed = self.known.get(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, k)
+        if landed < k: return capture, landed + 1
+    return opened(self.path), 0
 
 # %% ../nbs/01_data.ipynb #10clip00
 def source_of(source, name):  # what a `Clip` is made of, and its name
@@ -383,7 +408,7 @@ def part(self: Clip, first, last):
 # %% ../nbs/01_data.ipynb #9401a7c7
 def to_tensor(frames):  # uint8 (n, H, W, C)
     "Frames as a float32 tensor (C, n, H, W) in [0, 1]."
-    return torch.from_numpy(np.array(frames, np.float32)).permute(3, 0, 1, 2) / 255
+    return torch.tensor(np.asarray(frames)).permute(3, 0, 1, 2).float().div_(255)
 
 # %% ../nbs/01_data.ipynb #274818a2
 def check_window(window):  # T

@@ -94,7 +94,9 @@ def check_latent(latent):
 # %% ../nbs/02_models.ipynb #8f0bfbd1
 def pad_to_16(x):  # (..., H, W)
     "The pictures with their right and lower border repeated until 16 divides their size."
-    return F.pad(x, (0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16), mode="replicate")
+    right, below = -x.shape[-1] % 16, -x.shape[-2] % 16
+    if not right and not below: return x                              # pad would copy it
+    return F.pad(x, (0, right, 0, below), mode="replicate")
 
 class UNet(Network):
     """One frame in, that frame out: (B, c, n, H, W) -> (B, c, n, H, W). Levels of width L/8, L/4,

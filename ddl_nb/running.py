@@ -140,7 +140,7 @@ def decoded(data):  # a file's bytes
     try: image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error: return None                       # it says that it has a billion pixels
     if image is not None:
-        return image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
+        return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     try: return from_pillow(Image.open(io.BytesIO(data), formats=["TIFF"]))
     except Exception: return None
 def checked_depth(image, path):

@@ -33,6 +33,8 @@ def _scale_shift(norm):
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return scale, norm.bias - norm.running_mean * scale
 
+def _joined(maps): return torch.cat(maps, dim=1) if len(maps) > 1 else maps[0]  # cat copies
+
 def _conv(weight, bias, scale=1, shift=0, **options):
     "A Conv2d with these weights, times `scale` and plus `shift` a channel."
     c_out, c_in, k, _ = weight.shape
@@ -75,7 +77,7 @@ class FoldedBlock(nn.Module):
         return _conv(weight, bias.repeat_interleave(4), scale, shift)
 
     def forward(self, x):
-        x = F.relu_(torch.cat([conv(x) for conv in self.convs], dim=1))
+        x = F.relu_(_joined([conv(x) for conv in self.convs]))
         x = self.conv_last(x)
         if not self.last: x = F.relu_(x)
         return F.pixel_shuffle(x, 2) if self.up else x
@@ -123,13 +125,12 @@ def encode(self: Folded, x):
 
 @patch
 def decode(self: Folded, parts, batch=1):
-    "Contributions of n frames of each of `batch` clips -> (batch (n - T + 1), c, H, W) in [0, 1]."
-    T, maps = self.window, []
-    for part in parts:
-        p = part.unflatten(0, (batch, -1)).unflatten(2, (T, -1))
-        n = p.shape[1] - T + 1
-        maps.append(sum(p[:, k:k + n, k] for k in range(T)).flatten(0, 1))
-    *skips, x = maps
+    """Contributions of n frames of each of `batch` clips, those of one time side by side, ->
+    ((n - T + 1) batch, c, H, W) in [0, 1]."""
+    T = self.window
+    m = parts[0].shape[0] - (T - 1) * batch
+    *skips, x = (sum(p[k * batch:k * batch + m] for k, p in enumerate(part.chunk(T, dim=1)))
+                 for part in parts)
     for block, skip in zip(self.up, reversed(skips)): x = torch.cat([block(x), skip], dim=1)
     return torch.sigmoid(self.up[3](x))
 
@@ -138,9 +139,10 @@ def decode(self: Folded, parts, batch=1):
 def forward(self: Folded, x):
     "(B, c, n, H, W) -> (B, c, n - T + 1, H, W)."
     B, c, n, H, W = x.shape
-    frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    y = self.decode(self.encode(pad_to_16(frames)), B)[..., :H, :W]
-    return y.unflatten(0, (B, n - self.window + 1)).transpose(1, 2)
+    frames = x.permute(2, 0, 1, 3, 4).flatten(0, 1)
+    frames = pad_to_16(frames.contiguous(memory_format=torch.channels_last))
+    y = self.decode(self.encode(frames), B)[..., :H, :W]
+    return y.unflatten(0, (n - self.window + 1, B)).permute(1, 2, 0, 3, 4)
 
 @patch
 def step(self: Folded,

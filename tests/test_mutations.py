@@ -195,13 +195,15 @@ MUTANTS = {
              "conv.bias.repeat(self.window)"),                 # the bias T times
         ],
         ("Folded.decode", "# 9 frames in four pieces"): [
-            ("p[:, k:k + n, k]", "p[:, k:k + n, T - 1 - k]"),
-            ("p[:, k:k + n, k]", "p[:, T - 1 - k:T - 1 - k + n, k]"),
-            ("unflatten(2, (T, -1))", "unflatten(2, (-1, T)).transpose(2, 3)"),
+            ("part.chunk(T, dim=1)", "part.chunk(T, dim=1)[::-1]"),
+            ("part.chunk(T, dim=1)", "part.unflatten(1, (-1, T)).unbind(2)"),
+            ("p[k * batch:k * batch + m]", "p[k:k + m]"),      # by frames, not by times
             ("[block(x), skip]", "[skip, block(x)]"),
         ],
         ("Folded.forward", "# 9 frames in four pieces"): [
-            ("pad_to_16(frames)", "F.pad(frames, (0, -W % 16, 0, -H % 16))"),  # zeros
+            ("pad_to_16(frames.contiguous(memory_format=torch.channels_last))",
+             "F.pad(frames, (0, -W % 16, 0, -H % 16))"),       # zeros
+            ("x.permute(2, 0, 1, 3, 4)", "x.transpose(1, 2)"),  # clip after clip
         ],
         ("Folded.step", "# 9 frames in four pieces"): [
             ("p[len(x):] for p", "p[:len(p) - len(x)] for p"),  # the older past is kept
@@ -411,6 +413,10 @@ MUTANTS = {
         ],
         ("Video.frames", "at_half_rate = "): [
             ("(k - start) % step == 0", "(k - start) % step <= 1"),
+        ],
+        ("Video.near", "for codec, ending in"): [
+            ("landed + 1", "landed"),
+            ("times[k - FAR // 2]", "times[k]"),
         ],
         ("frame_numbers", "times = np.array([0, 1, 2, 5, 6])"): [
             ("told[-1] + 1 <= announced", "told[-1] <= announced"),
