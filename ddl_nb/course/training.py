@@ -12,8 +12,8 @@ import numpy as np
 import seaborn as sns
 import torch
 from scipy.stats import t as student_t
-from .distinction import STYLES, legend_beside
-from ..exercises import Wrong, apart, choose, compare, exercise, plain
+from .distinction import legend_beside
+from ..exercises import STYLES, Wrong, apart, choose, compare, exercise, plain
 
 # %% ../../nbs/course/solutions/05_training.ipynb #fd9d048d
 def _targets(n, window):
@@ -87,7 +87,7 @@ def show_weights(records):  # rows of several runs' histories, with arch and see
         for seed, h in chosen.groupby("seed"):
             ax.plot(h.step, h.anomaly_weight, STYLES[seed], label=f"seed {seed}")
         ax.set(title=dict(c3dsu="C3DSU", unet="UNet")[arch], xlabel="step")
-    axes[0].set_ylabel("$\sigma(l)$")
+    axes[0].set_ylabel("$\\sigma(l)$")
     legend_beside(axes[1])
     fig.tight_layout()
 
