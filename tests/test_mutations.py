@@ -135,7 +135,6 @@ MUTANTS = {
         ("pad_to_16", "any size, padded and cropped"): [
             ('mode="replicate"', 'mode="reflect"'),
             ("(0, right, 0, below)", "(right, 0, below, 0)"),  # the wrong side
-            ("-x.shape[-1] % 16, -x.shape[-2] % 16", "-x.shape[-2] % 16, -x.shape[-1] % 16"),
         ],
         ("check_latent", "any size, padded and cropped"): [
             ("latent % 8", "latent % 4"),
