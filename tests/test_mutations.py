@@ -177,13 +177,18 @@ MUTANTS = {
         ],
         ("FoldedBlock._resize", "# 9 frames in four pieces"): [
             ("(weight, torch.eye(4)[..., None, None])", "(torch.eye(4)[..., None, None], weight)"),
-            ("bias.repeat_interleave(4)", "bias.repeat(4)"),
-            ("scale, shift = scale.repeat_interleave(4), shift.repeat_interleave(4)",
-             "scale, shift = scale.repeat(4), shift.repeat(4)"),
+            ("bias.repeat(4)", "bias.repeat_interleave(4)"),
+            ("scale, shift = scale.repeat(4), shift.repeat(4)",
+             "scale, shift = scale.repeat_interleave(4), shift.repeat_interleave(4)"),
+            (".unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)", ""),  # by channel, not by pixel
             ("weight.view(len(weight), -1, 2, 2)",
              "weight.view(len(weight), 2, 2, -1).permute(0, 3, 1, 2)"),
             ("weight.view(len(weight), -1, 2, 2)",             # rows for columns
              "weight.view(len(weight), -1, 2, 2).mT"),
+        ],
+        ("_doubled", "by_channel = "): [
+            (".transpose(2, 3)", ""),
+            ("reshape(N, H, W, 2, c // 2)", "reshape(N, H, W, c // 2, 2).mT"),
         ],
         ("FoldedBlock.forward", "# 9 frames in four pieces"): [
             ("if not self.last: x = F.relu_(x)", "x = F.relu_(x)"),
