@@ -79,10 +79,9 @@ class FoldedBlock(nn.Module):
         scale, shift = _scale_shift(block.batch_norm_2)
         if not self.up:
             return _conv(weight.view(len(weight), -1, 2, 2), bias, scale, shift, stride=2)
-        weight = torch.kron(weight, torch.eye(4)[..., None, None])
-        weight = weight.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
+        weight = torch.kron(weight, torch.eye(4)[..., None, None]).unflatten(0, (-1, 4))
         if not self.last: scale, shift = scale.repeat(4), shift.repeat(4)
-        return _conv(weight, bias.repeat(4), scale, shift)
+        return _conv(weight.transpose(0, 1).flatten(0, 1), bias.repeat(4), scale, shift)
 
     def forward(self, x):
         x = F.relu_(_joined([conv(x) for conv in self.convs]))

@@ -180,7 +180,7 @@ MUTANTS = {
             ("bias.repeat(4)", "bias.repeat_interleave(4)"),
             ("scale, shift = scale.repeat(4), shift.repeat(4)",
              "scale, shift = scale.repeat_interleave(4), shift.repeat_interleave(4)"),
-            (".unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)", ""),  # by channel, not by pixel
+            ("weight.transpose(0, 1).flatten(0, 1)", "weight.flatten(0, 1)"),  # by channel
             ("weight.view(len(weight), -1, 2, 2)",
              "weight.view(len(weight), 2, 2, -1).permute(0, 3, 1, 2)"),
             ("weight.view(len(weight), -1, 2, 2)",             # rows for columns
