@@ -476,7 +476,7 @@ def loss_landscape(detectors,  # name -> `Detector`, of the same size
                    objects):   # tracked objects, a table as `find_tracks` returns
     """L_dist over sigma on one window, a curve a model.
 
-    The weights they learnt are dashed lines; a cursor reads values off."""
+    The weights they learnt are broad lines; a cursor reads values off."""
     view = _Landscape(detectors, clip, objects)
     own = next(iter(detectors.values())).settings.ratio
     if own not in view.readings: own = next(iter(view.readings))  # of recon, which needs none
@@ -542,7 +542,7 @@ def _landscape_board(label, styles, learnt):
     for name, (colour, dash) in styles.items():
         ax.plot([], [], color=colour, ls=(0, dash) if dash[1] else "-", lw=1, label=name)
         if not learnt[name]: continue
-        ax.axvline(learnt[name], ls="--", lw=.8, color=colour, label=f"learnt weight of {name}")
+        ax.axvline(learnt[name], lw=4, alpha=.4, color=colour, label=f"learnt weight of {name}")
     ax.axhline(1, lw=.6, color="0.6")
     ax.set(xlabel="anomaly weight $\\sigma$", xlim=(0, 1))
     ax.set(ylabel=label, ylim=(.2, 2), yscale="log")

@@ -585,7 +585,8 @@ def _check_loudest(value):
     if np.mean(shares) > .1:
         raise Wrong("on one channel, the loudest of 800 pixels carries "
                     f"{np.mean(shares):.1%} of the gradient in the mean over 20 boxes, "
-                    f"and up to {max(shares):.1%}: a pole at N = 0 is still there")
+                    f"and up to {max(shares):.1%}: single pixels rule it, "
+                    "as they do beside a pole at N = 0")
 
 # %% ../../nbs/course/solutions/04_distinction.ipynb #64246b70
 def _check_beyond_norms(value):
