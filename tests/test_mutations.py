@@ -2,8 +2,8 @@
 in a copy of its notebook, and the named cell must fail.
 
 Of a notebook only what the named cell depends on is run: the exported cells and imports before it,
-and the cells that define the names it uses. Where that would train a model, STAND_INS has something
-lighter."""
+and the cells that define the names it uses. Where that would train a model or look at many clips,
+STAND_INS has something lighter."""
 import ast, functools, json, re, symtable
 from pathlib import Path
 
@@ -15,15 +15,17 @@ import ddl_nb.plaza
 
 NOTEBOOKS = Path(__file__).parent.parent/"nbs"
 
-STAND_INS = {  # room -> (words in the heavy cell, what is run instead)
-    "scoring": ("trainer.run(", """
+STAND_INS = {  # room -> words in a heavy cell -> what is run instead
+    "scoring": {"trainer.run(": """
 size, first, last = (48, 64), 20, 30
 pixels = np.random.default_rng(1).integers(0, 256, (40, *size, 3), dtype=np.uint8)
 clip = Clip(pixels, '01')
 torch.manual_seed(0)
 model = C3DSU(latent=8).eval()
-"""),
-    "detector": ("Detector.fit(scene, settings, out=folder", """
+"""},
+    "motion": {"normal = [flows(c)": "scene = plaza(0, 2, 0)",
+               "rows[\"place and direction\"]": "motion = learn_motion(scene.train)"},
+    "detector": {"Detector.fit(scene, settings, out=folder": """
 import tempfile
 from ddl_nb.data import Scene
 folder, g = Path(tempfile.mkdtemp()), np.random.default_rng(1)
@@ -39,7 +41,7 @@ held_out = [['a', 270, 30]]
 detector = Detector(settings.model().eval(), settings, (48, 72), None, held_out, 'plaza')
 detector.measure([a.part(270, 300)])
 detector.save(folder/'model.safetensors')
-"""),
+"""},
 }
 
 # room -> (definition, words in the cell that must fail) -> (original, changed), ...
@@ -722,11 +724,11 @@ def code_cells(room):
     cells = json.loads(file.read_text())["cells"]
     sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
     sources = [s for s in sources if not s.startswith("#| slow")]
-    if room not in STAND_INS: return sources
-    words, light = STAND_INS[room]
-    heavy = [s for s in sources if places(words, s) and not exported(s)]
-    assert len(heavy) == 1, f"{room}: {words!r} is not in exactly one cell"
-    return [light if s in heavy else s for s in sources]
+    for words, light in STAND_INS.get(room, {}).items():
+        heavy = [s for s in sources if places(words, s) and not exported(s)]
+        assert len(heavy) == 1, f"{room}: {words!r} is not in exactly one cell"
+        sources[sources.index(heavy[0])] = light
+    return sources
 
 def exported(source): return "#| export" in source
 
