@@ -29,7 +29,7 @@ from .losses import READINGS, distance, distinction_loss
 from .models import ConvBlock, parameters
 from .pseudo import PSEUDO_ANOMALIES
 from .running import DDLError, cached
-from .scoring import largest_patch, runner
+from .scoring import largest_patch, runner, write_on
 from .tracks import COLUMNS, box_masks, dense_boxes
 from .training import restore
 
@@ -346,9 +346,7 @@ def draw_objects(self: _Player, canvas, frame, boxes, tracks):
 def _draw_box(canvas, box, text):
     x1, y1, x2, y2 = box
     cv2.rectangle(canvas, (x1, y1), (x2, y2), BLUE, 2)
-    at = x1, max(12, y1 - 4)
-    for colour, width in (((255, 255, 255), 4), (BLUE, 1)):       # with a white rim
-        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, .5, colour, width, cv2.LINE_AA)
+    write_on(canvas, text, (x1, max(12, y1 - 4)), (255, 255, 255))
 
 def _draw_path(canvas, rows, scale):
     left, right = rows[["x1", "y2"]].to_numpy(), rows[["x2", "y2"]].to_numpy()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FoldedBlock', 'Folded', 'Plain', 'runner', 'chunks', 'ahead', 'Maps', 'score_maps', 'patch_means', 'frame_scores',
-           'frame_scores_two_grids', 'smooth', 'largest_patches', 'largest_patch', 'heat_map', 'annotate',
+           'frame_scores_two_grids', 'smooth', 'largest_patches', 'largest_patch', 'heat_map', 'write_on', 'annotate',
            'write_video', 'plot_timeline', 'need', 'openvino_core', 'file_hash', 'Exported']
 
 # %% ../nbs/07_scoring.ipynb #a325fb08
@@ -362,6 +362,13 @@ def heat_map(frame,      # uint8 (H, W, 3)
     return (frame * (1 - alpha) + colours * alpha).astype(np.uint8)
 
 # %% ../nbs/07_scoring.ipynb #07annot1
+def write_on(image, text, at, colour):  # at: x, y of the text's lower left corner
+    "Write on an RGB picture, on a dark strip: legible on any ground."
+    style = cv2.FONT_HERSHEY_PLAIN, 1
+    (width, height), _ = cv2.getTextSize(text, *style, 1)
+    cv2.rectangle(image, (at[0], at[1] - height - 3), (at[0] + width, at[1] + 3), (30,) * 3, -1)
+    cv2.putText(image, text, at, *style, colour, 1, cv2.LINE_AA)
+
 def annotate(frame, score_map, scale,
              score,       # the frame's smoothed score
              threshold,   # above it the frame counts as abnormal
@@ -377,8 +384,7 @@ def annotate(frame, score_map, scale,
         corners = (int(x1 * fx), int(y1 * fy)), (int(x2 * fx) - 1, int(y2 * fy) - 1)
         cv2.rectangle(image, *corners, colour, 2)
         if look:
-            below = corners[0][0], min(H - 4, corners[1][1] + 14)
-            cv2.putText(image, look, below, cv2.FONT_HERSHEY_PLAIN, 1, colour, lineType=cv2.LINE_AA)
+            write_on(image, look, (corners[0][0], min(H - 4, corners[1][1] + 14)), colour)
     bar = np.full((12, W, 3), 30, np.uint8)
     bar[2:10, :int(W * min(1, score / (2 * threshold)))] = colour
     bar[:, W // 2 - 1:W // 2 + 1] = 255              # the threshold stands in the middle of the bar

@@ -74,11 +74,10 @@ _WRONG_ORDERS = {
 @exercise("each channel's four corners follow one another, row by row, and no value is lost")
 def check_2_1(space_to_depth):
     def describe(got, want, x):
-        k = next(k for k in range(len(want)) if not same(got[k], want[k]))
-        begins = np.ravel(got[k])[:3].round(2).tolist()
-        should = want[k].ravel()[:3].round(2).tolist()
-        return (f"channel {k} of your result begins with {begins}; "
-                f"it should begin with {should}, of channel {k // 4} of x")
+        k, row, column = np.argwhere(~near(got, want))[0]
+        yours, right = apart(got[k, row, column], want[k, row, column])
+        return (f"channel {k} of your result has {yours} in row {row}, column {column}; "
+                f"it should have {right}, from channel {k // 4} of x")
     g = np.random.default_rng(21)
     cases = [(g.random(shape).round(2),) for shape in ((3, 4, 8), (2, 10, 6), (5, 2, 4))]
     compare(space_to_depth, _unshuffle, _WRONG_ORDERS, cases, describe)
@@ -424,7 +423,8 @@ def _check_errors(default, mine):
         raise Wrong("an error is a mean distance of pixels in [0, 1]: above 0, "
                     "and a grey picture would reach less than 0.5")
     if len(set(default)) < len(default) or len(set(mine)) < len(mine):
-        raise Wrong("two seeds gave exactly the same error: did you pass the seed?")
+        raise Wrong("two seeds gave exactly the same error: did you pass the seed? "
+                    "(If you rounded them: in full, please.)")
     if np.array_equal(default, mine):
         raise Wrong("default and mine are the same numbers: did you pass the design?")
 

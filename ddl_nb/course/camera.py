@@ -184,7 +184,7 @@ def check_7_4(choose_threshold):
         value = value.item()
         if exceeded_by(share, scores, value): continue
         for sentence, wrong in _wrong_thresholds(value, quiet, test, share).items():
-            if abs(value - wrong) < 3e-6: raise Wrong(sentence)
+            if abs(value - wrong) < 5e-7: raise Wrong(sentence)
         raise Wrong(f"asked was a threshold that {share:.0%} of the held-out frames exceed, "
                     f"{share * len(scores):g} of {len(scores)}; "
                     f"{(scores > value).sum()} exceed yours, {value:.6g}")
@@ -215,6 +215,7 @@ def _wrong_hours(hours, rate, confidence):
                 "is negative, mind the sign")
     for why, mistake in _MISTAKES_7_5.items():
         wrong = mistake(rate, confidence)
+        if abs(wrong - needed) < 2e-3 * needed: continue              # in this case it is right
         if abs(hours - wrong) < 1e-4 * max(1, wrong): return f"{said}: {why}"
     luck, allowed = apart(math.exp(-rate * hours), 1 - confidence)   # of a quiet time that long
     if hours > needed:
@@ -229,7 +230,8 @@ def _wrong_hours(hours, rate, confidence):
 def check_7_5(hours_needed):
     for rate, confidence in ((.5, .95), (4, .9), (1 / 24, .99)):
         hours = float(plain(hours_needed(rate, confidence)))
-        if abs(math.log(1 - confidence) + rate * hours) < 1e-4: continue
+        needed = -math.log(1 - confidence) / rate
+        if abs(hours - needed) < 1e-3 * needed: continue              # three digits will do
         raise Wrong(_wrong_hours(hours, rate, confidence))
 
 # %% ../../nbs/course/solutions/07_camera.ipynb #576adc49

@@ -380,7 +380,8 @@ _MISTAKES_5_7 = {
 # %% ../../nbs/course/solutions/05_training.ipynb #503c0ea0
 @exercise("few seeds, a wide interval: that is what few seeds are worth")
 def check_5_7(interval):
-    cases = [(np.array(v),) for v in ([91., 93., 98.], [88., 90.5], [.1, .4, .2, .8, .3, .3])]
+    cases = [(np.array(v),) for v in ([91., 93., 98.], [88., 90.5],
+                                     [10.1, 10.4, 10.2, 10.8, 10.3, 10.3])]
     compare(interval, _by_hand, _MISTAKES_5_7, cases)
 
 # %% ../../nbs/course/solutions/05_training.ipynb #3bc5d619

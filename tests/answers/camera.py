@@ -146,7 +146,12 @@ THRESHOLDS = in_all_forms(choose_threshold) + [(f,) for f in (
     *map(by_convention, CONVENTIONS))]
 
 def each(d, share): return [np.quantile(s, 1 - share) for s in d.values()]
+def off_by(k):
+    "The threshold that k fewer scores reach than asked, or so."
+    def answer(h, t, share): return np.sort(pooled(h))[::-1][round(share * pooled(h).size) - k]
+    return answer
 WRONG_THRESHOLDS = [
+    ((off_by(2),), "exceed yours"), ((off_by(3),), "exceed yours"), ((off_by(-2),), "exceed yours"),
     ((lambda h, t, share: choose_threshold(t, h, share),), "what is to be found sits in there"),
     ((lambda h, t, share: np.quantile(pooled(h), share),), "lower tail"),
     ((lambda h, t, share: np.quantile(pooled(h | t), 1 - share),), "in it too"),
@@ -168,6 +173,7 @@ WRONG_THRESHOLDS = [
 # 7.5: how much footage
 
 def hours_needed(rate, c): return -math.log(1 - c) / rate
+def three_digits(rate, c): return round(hours_needed(rate, c), 3)
 def by_numpy_log(rate, c): return np.log(1 / (1 - c)) / rate
 def by_log1p(rate, c): return -np.log1p(-c) / rate
 def by_scipy(rate, c): return stats.expon(scale=1 / rate).ppf(c)
@@ -177,7 +183,8 @@ def in_float32(rate, c): return -np.log(np.float32(1 - c)) / np.float32(rate)
 def by_poisson(rate, c): return stats.chi2.ppf(c, 2) / 2 / rate      # no event: the exact bound
 
 HOURS = in_all_forms(hours_needed) + [(f,) for f in (
-    by_numpy_log, by_log1p, by_scipy, by_root, hours_in_torch, in_float32, by_poisson)]
+    three_digits, by_numpy_log, by_log1p, by_scipy, by_root, hours_in_torch, in_float32,
+    by_poisson)]
 WRONG_HOURS = [
     ((lambda rate, c: 1 / rate,), "37 percent"),
     ((lambda rate, c: math.log(1 - c) / rate,), "mind the sign"),
@@ -189,7 +196,8 @@ WRONG_HOURS = [
     ((lambda rate, c: -math.log(.05) / rate,), "whatever the confidence"),
     ((lambda rate, c: 3 / rate,), "enough already"),
     ((lambda rate, c: math.ceil(hours_needed(rate, c)),), "do you round"),
-    ((lambda rate, c: round(hours_needed(rate, c), 2),), "and no more than 0.05 is allowed"),
+    ((lambda rate, c: round(hours_needed(rate, c), 2),), "do you round"),
+    ((lambda rate, c: round(-math.log(.05) / rate, 3),), "whatever the confidence"),
     ((lambda rate, c: 1 / (1 - c) / rate,), "enough already"),
     ((lambda rate, c: 60 * hours_needed(rate, c),), "enough already"),       # minutes
 ]

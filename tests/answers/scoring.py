@@ -234,7 +234,14 @@ def in_order(*order): return lambda *case: [judge(*case)[k] for k in order]
 def as_shares(*case):
     t, f, m, a, q = judge(*case)
     return t, f / (f + m), m / (f + m), a / (a + q), q / (a + q)
+def off_by(k):
+    "The threshold that k fewer scores reach than asked."
+    def answer(h, s, y, share):
+        return counted(np.sort(h)[::-1][int(np.ceil(share * len(h))) - 1 - k], s, y)
+    return answer
 WRONG_JUDGES = [
+    ((off_by(2),), "exceed your threshold"), ((off_by(3),), "exceed your threshold"),
+    ((off_by(-3),), "exceed your threshold"),
     ((lambda h, s, y, share: counted(np.quantile(s, 1 - share), s, y),), "test scores"),
     ((lambda h, s, y, share: counted(np.quantile(s[y == 0], 1 - share), s, y),), "the labels"),
     ((lambda h, s, y, share: judge(h, s, y, 1 - share),), "the quantile is 1 - share"),
@@ -294,6 +301,7 @@ def of_frames(scores, labels, rng):
     i = rng.integers(0, len(s), len(s))
     return auc(y[i], s[i])
 
+FIRST = {2: (.5, .5), 3: (.45, .275, .275)}                     # a little likelier
 WRONG_DRAWS = [
     ((drawing(lambda names, rng: rng.permutation(names)),), "whole test set again"),
     ((drawing(lambda names, rng: set(rng.choice(names, len(names)))),), "counts once"),
@@ -304,6 +312,8 @@ WRONG_DRAWS = [
     ((drawing(lambda names, rng: [names[i] for i in rng.integers(0, len(names) - 1, len(names))]),),
      "not drawn evenly"),
     ((drawing(lambda names, rng: [rng.choice(names)] * len(names)),), "not drawn evenly"),
+    ((drawing(lambda names, rng: rng.choice(names, len(names), p=FIRST[len(names)])),),
+     "not drawn evenly"),
     ((by_length,), "no likelier"), ((apart,), "separately"), ((of_frames,), "you draw frames"),
     ((lambda s, y, rng: one_draw(s, y, np.random.default_rng()),), "from rng"),
     ((lambda s, y, rng: one_draw(s, y, np.random.default_rng(0)),), "whatever rng is"),

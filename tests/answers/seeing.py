@@ -118,7 +118,7 @@ def inward(box): return np.r_[np.ceil(box[:2]), np.floor(box[2:])]
 def one_more(box): return np.floor(box) + (0, 0, 1, 1)
 
 def in_boxes(kinds, rounding=nearest, frames=range(68, 120), name="test06", size=None,
-             how=cv2.INTER_LINEAR, columns=("x1", "y1", "x2", "y2")):
+             how=cv2.INTER_LINEAR, columns=("x1", "y1", "x2", "y2"), later=0):
     "The mean error in the boxes of some kinds; maps are enlarged to `size`."
     m = made()[1][name]
     if size: m = [cv2.resize(x, size, interpolation=how) for x in m]
@@ -127,7 +127,7 @@ def in_boxes(kinds, rounding=nearest, frames=range(68, 120), name="test06", size
     for row in scene().objects.query("clip == @name and kind in @kinds").to_dict("records"):
         if row["frame"] not in frames: continue
         x1, y1, x2, y2 = rounding(np.array([row[k] for k in columns]) * unit).astype(int)
-        pixels = m[row["frame"]][y1:y2, x1:x2]
+        pixels = m[row["frame"] + later][y1:y2, x1:x2]
         if pixels.size: means.append(pixels.mean())
     return np.mean(means)
 
@@ -144,6 +144,7 @@ def found(label="found", form=lambda x: x, kinds=(["against"], ["walker"]), chan
     given.__name__ = label
     return given
 
+def three_digits(x): return float(f"{x:.3g}")
 def gradient(x): return torch.tensor(float(x), requires_grad=True)
 
 FOUND = [
@@ -151,6 +152,7 @@ FOUND = [
     *(found(f"enlarged_{how}", size=(360, 240), how=how) for how in range(4)),
     found("one_more", rounding=one_more),
     found("float32", np.float32), found("array", np.array), found("tensor", gradient),
+    found("three_digits", three_digits),
     found("capital", changes=lambda: dict(missed=" Against")),
 ]
 
@@ -172,7 +174,9 @@ NOT_FOUND = [
     other("over all frames", frames=range(120)),
     other("last frame", frames=range(68, 119)),
     other("x and y swapped", columns=("y1", "x1", "y2", "x2")),
-    other("is of another clip", changes=lambda: dict(walkers=in_boxes(["walker"], name="test03"))),
+    other("is it the right clip", changes=lambda: dict(
+        walkers=in_boxes(["walker"], name="test03"))),
+    other("first frame", frames=range(69, 120)), other("frames before", later=-1),
     other("is it the right clip", name="test07", kinds=(["runner"], ["walker"])),
     other("in percent", changes=lambda: dict(found={k: 100 * v for k, v in shares().items()})),
     other("raw scores", changes=lambda: dict(found=shares(above=lambda s, level: s > level))),
