@@ -60,8 +60,9 @@ def main(commit):
     ratio = float(np.median(ratios))
     print(f"{before:.0f} frames a second before, {now:.0f} now: {ratio:.2f} times "
           f"({ratios.min():.2f} to {ratios.max():.2f})")
+    run = provenance(started) | dict(command=f"python benchmarks/before.py {commit}")
     write_json(ROOT / "results" / "before.json",
-               dict(commit=commit, frames_per_second=rates, ratio=ratio, run=provenance(started)))
+               dict(commit=commit, frames_per_second=rates, ratio=ratio, run=run))
 
 
 if __name__ == "__main__":
