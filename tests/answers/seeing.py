@@ -118,9 +118,10 @@ def inward(box): return np.r_[np.ceil(box[:2]), np.floor(box[2:])]
 def one_more(box): return np.floor(box) + (0, 0, 1, 1)
 
 def in_boxes(kinds, rounding=nearest, frames=range(68, 120), name="test06", size=None,
-             how=cv2.INTER_LINEAR, columns=("x1", "y1", "x2", "y2")):
+             how=cv2.INTER_LINEAR, columns=("x1", "y1", "x2", "y2"), step=0, middle=np.mean):
     "The mean error in the boxes of some kinds; maps are enlarged to `size`."
     m = made()[1][name]
+    m = m[np.clip(np.arange(len(m)) + step, 0, len(m) - 1)]
     if size: m = [cv2.resize(x, size, interpolation=how) for x in m]
     unit = len(m[0]) / 240
     means = []
@@ -128,7 +129,20 @@ def in_boxes(kinds, rounding=nearest, frames=range(68, 120), name="test06", size
         if row["frame"] not in frames: continue
         x1, y1, x2, y2 = rounding(np.array([row[k] for k in columns]) * unit).astype(int)
         pixels = m[row["frame"]][y1:y2, x1:x2]
-        if pixels.size: means.append(pixels.mean())
+        if pixels.size: means.append(middle(pixels))
+    return np.mean(means)
+
+def in_any_box(kind):
+    "The mean error over a frame's pixels in any box of a kind, and its mean over frames."
+    means = []
+    for t in range(68, 120):
+        m = made()[1]["test06"][t]
+        covered = np.zeros(m.shape, bool)
+        rows = scene().objects.query("clip == 'test06' and kind == @kind and frame == @t")
+        boxes = rows[["x1", "y1", "x2", "y2"]].to_numpy() * len(m) / 240
+        for x1, y1, x2, y2 in np.rint(boxes).astype(int):
+            covered[y1:y2, x1:x2] = True
+        means.append(m[covered].mean())
     return np.mean(means)
 
 def found(label="found", form=lambda x: x, kinds=(["against"], ["walker"]), changes=None, **boxes):
@@ -145,12 +159,18 @@ def found(label="found", form=lambda x: x, kinds=(["against"], ["walker"]), chan
     return given
 
 def gradient(x): return torch.tensor(float(x), requires_grad=True)
+def in_digits(digits): return lambda x: round(float(x), digits)
 
 FOUND = [
     *(found(r.__name__, rounding=r) for r in (nearest, upward, cut_off, outward, inward)),
     *(found(f"enlarged_{how}", size=(360, 240), how=how) for how in range(4)),
     found("one_more", rounding=one_more),
     found("float32", np.float32), found("array", np.array), found("tensor", gradient),
+    *(found(f"{r.__name__}_{digits}_digits", in_digits(digits), rounding=r)
+      for r in (nearest, outward) for digits in (4, 5)),
+    found("enlarged_5_digits", in_digits(5), size=(360, 240)),
+    found("shares_as_printed",
+          changes=lambda: dict(found={k: round(v, 2) for k, v in shares().items()})),
     found("capital", changes=lambda: dict(missed=" Against")),
 ]
 
@@ -171,10 +191,22 @@ NOT_FOUND = [
     other("all kinds", kinds=(["against"], ["against", "walker"])),
     other("over all frames", frames=range(120)),
     other("last frame", frames=range(68, 119)),
+    other("last frame", frames=range(68, 119), rounding=inward),
+    other("first frame", frames=range(69, 120)),
+    other("map of the frame before", step=-1),
+    other("map of the frame after", step=1),
+    other("map of the frame after", step=1, frames=range(68, 119)),
+    other("shifted by a pixel", rounding=lambda box: np.rint(box) + (1, 0, 1, 0)),
+    other("shifted by a pixel", rounding=lambda box: np.rint(box) - 1),
+    other("all pixels in any box", changes=lambda: dict(walkers=in_any_box("walker"))),
+    other("it is about", middle=np.median),
+    other("too few digits", changes=lambda: dict(inside=.028)),
     other("x and y swapped", columns=("y1", "x1", "y2", "x2")),
     other("is of another clip", changes=lambda: dict(walkers=in_boxes(["walker"], name="test03"))),
     other("is it the right clip", name="test07", kinds=(["runner"], ["walker"])),
     other("in percent", changes=lambda: dict(found={k: 100 * v for k, v in shares().items()})),
+    other("in percent",
+          changes=lambda: dict(found={k: round(100 * v) for k, v in shares().items()})),
     other("raw scores", changes=lambda: dict(found=shares(above=lambda s, level: s > level))),
     other("all frames of a clip", changes=lambda: dict(found=shares(lambda y: y >= 0))),
     other("last frame", changes=lambda: dict(found=shares(without_last))),
