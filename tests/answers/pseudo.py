@@ -274,6 +274,21 @@ KINDS = [towards(make) for make in (
     stripes, in_numpys_noise)]
 KINDS += [*map(gaussian, (.05, .1, .2, .3, .35, .5, 1)), added_gaussian, in_float64_as_well]
 
+def grain(X, seed, size=.2): return size * (drawn(X, seed) - .5)
+def grained(change, name):
+    return towards(lambda X, seed: (change(X, seed) + grain(X, seed)).clamp(0, 1), f"{name}_grain")
+
+KINDS += [grained(make, make.__name__) for make in (
+    mirrored, another_time, brighter, negative, swapped_colours, blurred, one_colour)]
+KINDS += [
+    grained(lambda X, seed: X.flip(-2), "upside_down"),
+    grained(lambda X, seed: X.mean(0, keepdim=True), "colourless"),
+    towards(lambda X, seed: .8 * X.roll(9, -1) + .2 * drawn(X, seed), "another_place_and_noise"),
+    towards(lambda X, seed: (X + .2 + .1 * drawn(X, seed)).clamp(0, 1), "brighter_with_fine_grain"),
+    towards(lambda X, seed: .5 * X + .1 * drawn(X, seed), "darker_with_grain"),
+    towards(lambda X, seed: .1 * drawn(X, seed), "black_with_grain"),
+    towards(lambda X, seed: (X**2 + grain(X, seed, .1)).clamp(0, 1), "steeper_with_grain")]
+
 def grey_noise(X, seed): return drawn(X, seed)[:1].expand_as(X)
 def still_noise(X, seed): return drawn(X, seed)[:, :1].expand_as(X)
 def half(M): return M * (torch.arange(M.shape[-1]) < M.shape[-1] // 2)
@@ -282,7 +297,40 @@ def changes_M(X, M, weight, seed): return X + M.mul_(.5) * weight * (mirrored(X,
 
 def checkered(M): return sum(torch.meshgrid(*map(torch.arange, M.shape[-2:]), indexing="ij")) % 2
 
+# Maps of strengths
+def soft(M): return M * torch.nn.functional.avg_pool2d(M, 5, 1, 2)
+def by_channel(M): return M * torch.tensor([.3, .6, 1])[:, None, None, None]
+def window(M):
+    "A Gaussian window over each frame's box."
+    out = torch.zeros_like(M)
+    for frame, mask in zip(out[0], M[0]):
+        y, x = mask.nonzero().T
+        def bump(at): return torch.exp(-8 * ((at - at.min()) / (at.max() - at.min()) - .5)**2)
+        frame[y, x] = bump(y) * bump(x)
+    return out
+def corner(M):
+    "The first 2x2 pixels of each frame's box."
+    out = torch.zeros_like(M)
+    for frame, mask in zip(out[0], M[0]):
+        y, x = mask.nonzero()[0]
+        frame[y:y + 2, x:x + 2] = 1
+    return out
+def a_seeds_strength(seed):
+    return .3 + .7 * torch.rand((), generator=torch.Generator().manual_seed(seed + 1000))
+
+def mapped(strengths, noise=drawn):
+    def f(X, M, weight, seed): return X + strengths(M) * weight * (noise(X, seed) - X)
+    f.__name__ = f"{noise.__name__}_{strengths.__name__}"
+    return f
+
 NOISES = [
+    *map(mapped, (soft, window, by_channel, corner)),
+    mapped(soft, grey_noise), mapped(window, grey_noise),
+    lambda X, M, w, s: X + M * w * a_seeds_strength(s) * (drawn(X, s) - X),
+    lambda X, M, w, s: X + soft(M) * w * a_seeds_strength(s) * (drawn(X, s) - X),
+    lambda X, M, w, s: X + M * w * (drawn(X, s + 500) < .3) * (drawn(X, s) - X),
+    lambda X, M, w, s: X + M * w * (.4 + .2 * drawn(X, s) - X),
+    lambda X, M, w, s: X + M * w * ((X + .3 * drawn(X, s)).clamp(0, 1) - X),
     towards(drawn, "noise"), towards(grey_noise), towards(still_noise),
     lambda X, M, w, s: X + M * w * .8 * (drawn(X, s) - X),
     lambda X, M, w, s: X + M * w * .2 * (drawn(X, s) - X),
