@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import torch
 
-from answers import choice, each, in_all_forms
+from answers import choice, each, in_all_forms, told
 from ddl_nb.detector import Detector
 from ddl_nb.plaza import plaza
 from ddl_nb.scoring import frame_scores, smooth
@@ -53,6 +53,11 @@ WRONG_MAPS = [
     lambda X, Y: (X - Y).std(-1),
     lambda X, Y: np.sqrt(((X - Y)**2).sum(-1) / (X.shape[-1] - 1 or 1)),
 ]
+WRONG_MAPS_TOLD = [
+    "forgot the root", "mean absolute difference", "without the factor",
+    "gets 0.4458; it is 0.7721", "c outside of the root", "rows (axis 0)",
+    "one number for the whole frame", "axis of length 1", "shape (7, 5)",
+    "gets 0.5489; it is 0.5479", "gets 0.4012; it is 0.5479", "gets 0.6711; it is 0.5479"]
 
 
 # 1.5: the largest patch ------------------------------------------------------------------
@@ -89,9 +94,16 @@ WRONG_PATCHES = [
     lambda m, size, stride: patch_score(m, size, size // 2),
     lambda m, size, stride: patch_score(m.T, size, stride),
     lambda m, size, stride: np.add(patch_score(m, size, stride), (0, 1, 0)),
+    lambda m, size, stride: np.add(patch_score(m, size, stride), (0, .4, 0)),
     lambda m, size, stride: patch_score(m, size + 1, stride),
     lambda m, size, stride: patch_score(m, size, stride)[0],
 ]
+WRONG_PATCHES_TOLD = [
+    "leave out the last row", "[0.6058, 5, 21]", "every pixel", "[0.2997, 0, 16]", "[1.099, 8, 20]",
+    "largest median", "sum of the patch", "smallest patch mean", "[0.2421, 0, 16]",
+    "[0.8159, 12, 8]", "x and y are swapped",
+    "[0.8139, 5, 20], score, x and y; it is [0.8139, 4, 20]", "[0.8139, 4.4, 20]",
+    "[0.6502, 4, 20]", "you give 1"]
 
 
 # 1.7: what is missed ---------------------------------------------------------------------
@@ -223,10 +235,11 @@ NOT_FOUND = [
 ANSWERS = {
     "check_1_1": (SEEN, UNSEEN),
     "check_1_2": (in_all_forms(error_map) + each((
-        by_length, by_torch, in_float32, by_einsum, by_rows)), each(WRONG_MAPS)),
-    "check_1_3": choice("b", "ac"),
-    "check_1_4": choice("b", "ac"),
-    "check_1_5": (in_all_forms(patch_score) + each((by_pooling, by_views)), each(WRONG_PATCHES)),
-    "check_1_6": choice("b", "ac"),
+        by_length, by_torch, in_float32, by_einsum, by_rows)), told(WRONG_MAPS, WRONG_MAPS_TOLD)),
+    "check_1_3": choice("b", dict(a="hardly depends on how near", c="not a patch")),
+    "check_1_4": choice("b", dict(a="lost its red", c="softer")),
+    "check_1_5": (in_all_forms(patch_score) + each((by_pooling, by_views)),
+                  told(WRONG_PATCHES, WRONG_PATCHES_TOLD)),
+    "check_1_6": choice("b", dict(a="is in both", c="other way round")),
     "check_1_7": (FOUND, NOT_FOUND),
 }
