@@ -1,6 +1,7 @@
 """Every check of the course against right answers in many forms, and wrong ones: tests/answers/."""
 import importlib
 import pkgutil
+import re
 
 import pytest
 
@@ -65,6 +66,12 @@ def test_a_right_answer_passes(lesson, name, answer):
     assert said.kind == "right", said
 
 
+# What an answer gave, and what it should have given; a verdict may show both.
+BOTH = re.compile(r"(?:\byou (?:get|have|give|find)|\bgets|\byours is|\bresult has|\bis) "
+                  r"(?P<yours>[^;:a-zA-Z]*[^;:a-zA-Z\s,])[^;]*; "
+                  r"(?:it|they) (?:is|are|should be) (?:about )?"
+                  r"(?P<right>\[[^]]*\]|[^\s;,]+)")
+
 # An answer that stops with an error is refused whatever the check asks: that must be meant.
 ACCIDENTS = "stopped with", "not of the kind that was asked for"
 
@@ -75,6 +82,16 @@ def test_a_wrong_answer_is_told_what_is_wrong(lesson, name, answer):
     said = verdict(lesson, name, arguments)
     assert said.kind == "wrong" and words in said.text, said
     assert words or not any(accident in said.text for accident in ACCIDENTS), said
+    shown = BOTH.search(said.text)
+    assert not shown or shown["yours"] != shown["right"], said
+
+
+@pytest.mark.parametrize("text", [
+    "for (3) you get 0.5; it is 0.5", "channel 0 of your result has 2 in row 3; it should be 2, of",
+    "you get [1, 2], score, x and y; it is [1, 2]", "share: you have 0.1, counted; it is 0.1"])
+def test_two_equal_numbers_in_a_verdict_are_found(text):
+    shown = BOTH.search(text)
+    assert shown and shown["yours"] == shown["right"]
 
 
 @pytest.mark.parametrize("lesson, name", list(checks()))

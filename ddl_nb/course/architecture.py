@@ -74,10 +74,10 @@ _WRONG_ORDERS = {
 @exercise("each channel's four corners follow one another, row by row, and no value is lost")
 def check_2_1(space_to_depth):
     def describe(got, want, x):
-        k, row, column = np.argwhere(~near(got, want))[0]
-        yours, right = apart(got[k, row, column], want[k, row, column])
-        return (f"channel {k} of your result has {yours} in row {row}, column {column}; "
-                f"it should have {right}, from channel {k // 4} of x")
+        k, y, z = i = tuple(np.argwhere(~near(got, want))[0])
+        yours, right = apart(got[i], want[i])
+        return (f"channel {k} of your result has {yours} in row {y}, column {z}; "
+                f"it should be {right}, of channel {k // 4} of x")
     g = np.random.default_rng(21)
     cases = [(g.random(shape).round(2),) for shape in ((3, 4, 8), (2, 10, 6), (5, 2, 4))]
     compare(space_to_depth, _unshuffle, _WRONG_ORDERS, cases, describe)
@@ -203,6 +203,7 @@ def check_2_3(shapes):
         k = next(k for k in range(8) if (got[k] != want[k]).any())
         place = "goes into the decoder"
         rule = "each block doubles height and width; then the skip is put beside it"
+        if k == 4: rule = "it takes what comes out of the encoder's last block"
         if k < 4:
             place = "comes out of the encoder"
             rule = "each block halves height and width, and the channels go L/8, L/4, L/2, L"
@@ -349,7 +350,9 @@ def _misread(got, n, j, T):
     around = [k for k in range(j - T // 2, j + T // 2 + 1) if 0 <= k < n]
     outputs = list(range(max(0, j - T + 1), min(j + 1, n - T + 1)))
     if sorted(got) == want: return "; right, but not in ascending order"
-    if len(got) == n and T < n:
+    if got == [k in want for k in range(n)]:
+        return ": a mark for each frame; give the numbers of those that can change it"
+    if got == list(range(n)) and T < n:
         return (", all of them. In train mode BatchNorm mixes the frames; "
                 "was the model in eval mode? "
                 "And is the same clip compared, one frame of it changed?")

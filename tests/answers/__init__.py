@@ -32,6 +32,11 @@ def each(functions):
     return [(f,) for f in functions]
 
 
+def told(functions, words):
+    "Wrong answers that are one function each, with words of what is said to them."
+    return [((f,), says) for f, says in zip(functions, words, strict=True)]
+
+
 def changed(f, change, name=None):
     "The function, with something done to its result."
     @wraps(f)
@@ -46,10 +51,12 @@ def in_all_forms(f):
     return each([f, *forms])
 
 
-def choice(letter, others):
+def choice(letter, reasons):
     "Answers to a question of one letter: as people write it, and the wrong ones."
-    big = letter.upper()
+    big, others = letter.upper(), list(reasons)
     right = letter, big, f" {letter} ", f"{letter})", f"({letter})", f"{big}.", [letter], (letter,)
-    several = letter + others[0], [letter, others[0]], f"{letter} or {others[0]}"
-    wrong = *others, *others.upper(), "", "z", 2, *several
-    return [(spelled,) for spelled in right], [(spelled,) for spelled in wrong]
+    wrong = [((spelled,), says) for other, says in reasons.items()
+             for spelled in (other, other.upper())]
+    vague = "", "z", 2, letter + others[0], [letter, others[0]], f"{letter} or {others[0]}"
+    wrong += [((spelled,), "one of the letters") for spelled in vague]
+    return [(spelled,) for spelled in right], wrong

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from answers import changed, choice, each, in_all_forms
+from answers import changed, choice, each, in_all_forms, told
 from ddl_nb.models import C3DSU, ConvBlock, multiply_adds, parameters
 
 # 2.1: space to depth ---------------------------------------------------------------------
@@ -34,7 +34,18 @@ NO_DEPTHS = [
     lambda x: np.roll(space_to_depth(x), 1, 0), lambda x: space_to_depth(x).round(1),
     lambda x: space_to_depth(x).transpose(1, 2, 0),
     lambda x: np.concatenate([x[:, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)]),
+    lambda x: np.pad(space_to_depth(x)[:, :-1], [(0, 0), (0, 1), (0, 0)]),
+    lambda x: space_to_depth(x)[..., [*range(1, x.shape[2] // 2), 0]],
+    lambda x: space_to_depth(x) + .002, lambda x: space_to_depth(x).astype(np.float16),
 ]
+NO_DEPTHS_TOLD = [
+    "keeps the four values", "go down first", "transposed", "only reshape",
+    "channel 0 of your result has", "channel 0 of your result has", "a stride",
+    "largest of each square", "mean of each square", "asked for is (20, 1, 2)",
+    "channel 0 of your result has",
+    "channel 0 of your result has 0.8 in row 0, column 0; it should be 0.78", "shape (2, 4, 12)",
+    "keeps the four values", "has 0 in row 1, column 0", "in row 0, column 0; it should be",
+    "has 0.782 in row 0, column 0; it should be 0.78,", "it should be 0."]
 
 
 # 2.2: parameters of a block --------------------------------------------------------------
@@ -71,6 +82,11 @@ NO_COUNTS = [
     lambda i, o, ks: sum(v.numel() for v in ConvBlock(i, o, ks).state_dict().values()),
     lambda i, o, ks: sum(k * k * i * o for k in ks),
 ]
+NO_COUNTS_TOLD = [
+    "you get 1237; the block has 1236", "you get 1235", "1236.1236", "forget the biases",
+    "forgot BatchNorm:", "running mean and variance", "four times the input", "you get 4184",
+    "you get 1016", "you get 524", "you get 1140", "block of the decoder", "you get 1270",
+    "you get 996"]
 
 
 # 2.3: shapes -----------------------------------------------------------------------------
@@ -104,6 +120,12 @@ NO_SHAPES = [
     lambda *case: levels(*case) + [(2 * c, h, w) for c, h, w in levels(*case)[::-1]],
     lambda *case: [(c + 1, h, w) for c, h, w in shapes(*case)],
 ]
+NO_SHAPES_TOLD = [
+    "forgot the skips", "comes out of the decoder", "4, 3, 2, 1", "decoder's four shapes",
+    "before the halving", "height and width are swapped", "twice too large", "begins with L",
+    "encoder's block 1 is not (4, 24, 16)", "encoder's block 1 is not (4, 64, 96)", "you give 7",
+    "stand last", "block 1 is not (64, 4, 6): it takes what comes out",
+    "encoder's block 1 is not (5, 32, 48)"]
 
 
 # 2.5: sliding by hand --------------------------------------------------------------------
@@ -145,6 +167,12 @@ NO_SLIDES = [
     lambda x, W, b: (over_time(x, W, b) - b) / W.shape[2] + b,
     lambda x, W, b: over_time(x, W, b)[::-1],
 ]
+NO_SLIDES_TOLD = [
+    "last window is missing", "first window is missing", "do not overlap", "surrounded by zeros",
+    "backwards in time", "forgot the bias", "once is enough", "swapped input and output",
+    "shape (3, 5)", "shape (7, 2)", "number 0 of your output 0 is",
+    "your output 0 is 0; it is -0.329", "mean over the window",
+    "your output 0 is 0.9648; it is 4.254"]
 
 
 # 2.6: counting frames --------------------------------------------------------------------
@@ -173,6 +201,14 @@ NO_FRAMES = [
     slip(3, lambda n, T: n - T + 1), slip(3, lambda n, T: n + T - 1), slip(3, lambda n, T: 20),
     lambda n, T: count(n, T)[::-1], lambda n, T: count(n, T)[:3],
 ]
+NO_FRAMES_TOLD = [
+    "n - T: one window too few", "you have n: at the clip's ends", "n - T + 2",
+    "targets: for n = 20 and T = 5 you get 18", "targets: for n = 20 and T = 5 you get 4",
+    "you have 0: frame 0", "frame: for n = 20 and T = 5 you get 1;", "counted from 1",
+    "frame: for n = 20 and T = 5 you get 5;", "you get 2.5", "fewer windows than frames",
+    "that is the sliding way", "you get 48", "(n - T) T", "you get 80.08", "one for each target",
+    "n + T - 1", "for n = 9 and T = 3 you get 20", "the number of targets: you have n:",
+    "you give 3"]
 
 
 # 2.7: who influences whom ----------------------------------------------------------------
@@ -227,6 +263,12 @@ NO_INFLUENCES = [
     lambda model, n, j: [k in known(model, n, j) for k in range(n)],
     lambda model, n, j: range(j, n), lambda model, n, j: [j],
 ]
+NO_INFLUENCES_TOLD = [
+    "in eval mode", "not taken back", "T = 5, 7 frames, output 2: you give [2, 3, 4]; it is",
+    "in eval mode", "you give [3, 4, 5]; it is [2, 3, 4]", "you give [2, 3]; it is [2, 3, 4]",
+    "the frames around frame 2", "the target alone", "not in ascending order", "[]: nothing",
+    "frames that cannot change it", "a mark for each frame", "everything from frame 2 on",
+    "you give [2]; it is [2, 3, 4]"]
 
 
 # 2.8: a cheaper network ------------------------------------------------------------------
@@ -269,7 +311,9 @@ NOT_CHEAPER = [
     (result(design=dict(latent=24)), "at most half"), (result(design=dict(window=1)), "no motion"),
     (result(design=dict(window=5)), "at most half"),
     (result(design=dict(latent=16), mine=[.05, .06, .07], claim="open"), "pass the design"),
-    (result(mine=[.05, .05, .05]), "pass the seed"), (result(mine=[.04, .05]), "same length"),
+    (result(mine=[.05, .05, .05]), "pass the seed"),
+    (result(mine=[.0426, .0426, .0473], claim="open"), "If you rounded them"),
+    (result(mine=[.04, .05]), "same length"),
     (result(default=[.05], mine=[.04]), "at least three"), (result(mine=.04), "same length"),
     (result(mine=[4., 5., 6.], claim="worse"), "mean distance"),
     (result(mine=[.06, .07, .08]), "a smaller error is better"),
@@ -280,15 +324,16 @@ NOT_CHEAPER = [
 
 ANSWERS = {
     "check_2_1": (in_all_forms(space_to_depth) + each((
-        by_torch, by_strides, channel_by_channel, by_unfold)), each(NO_DEPTHS)),
+        by_torch, by_strides, channel_by_channel, by_unfold)), told(NO_DEPTHS, NO_DEPTHS_TOLD)),
     "check_2_2": (in_all_forms(block_parameters) + each((by_building, by_layers, by_numpy)),
-                  each(NO_COUNTS)),
+                  told(NO_COUNTS, NO_COUNTS_TOLD)),
     "check_2_3": (in_all_forms(shapes) + each((written_out, *(changed(shapes, form) for form in (
-        as_sizes, as_lists, as_generator)))), each(NO_SHAPES)),
-    "check_2_4": choice("c", "ab"),
+        as_sizes, as_lists, as_generator)))), told(NO_SHAPES, NO_SHAPES_TOLD)),
+    "check_2_4": choice("c", dict(a="the other way round", b="does not know anything")),
     "check_2_5": (in_all_forms(over_time) + each((
-        by_conv1d, by_einsum, in_float64, in_numbers)), each(NO_SLIDES)),
-    "check_2_6": (in_all_forms(count) + each((by_list, in_floats)), each(NO_FRAMES)),
-    "check_2_7": (each(INFLUENCES), each(NO_INFLUENCES)),
+        by_conv1d, by_einsum, in_float64, in_numbers)), told(NO_SLIDES, NO_SLIDES_TOLD)),
+    "check_2_6": (in_all_forms(count) + each((by_list, in_floats)),
+                  told(NO_FRAMES, NO_FRAMES_TOLD)),
+    "check_2_7": (each(INFLUENCES), told(NO_INFLUENCES, NO_INFLUENCES_TOLD)),
     "check_2_8": (CHEAPER, NOT_CHEAPER),
 }

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import torch
 
-from answers import changed, choice, each, in_all_forms
+from answers import changed, choice, each, in_all_forms, told
 
 # 3.1: the tracks that are there in a whole window ----------------------------------------
 
@@ -75,6 +75,13 @@ ABSENT = [
     lambda rows, start, T: rows.track.unique(),
     lambda rows, start, T: [],
 ]
+ABSENT_TOLD = [
+    "not any", "first and last frame", "first frame only", "target only", "one frame too many",
+    "one frame too few", "has its middle at", "track 7 has no box in frame 10",
+    "track 7 has no box in frame 3,", "track 7 has no box in frame 3,", "with exactly T",
+    "with T or more", "track 7 has no box in frame 3,", "in the whole clip",
+    "track 4 is there in all of frames 3 to 5", "there is no track 0", "in the whole clip",
+    "track 4 is there in all of frames 3 to 5"]
 
 
 # 3.2: a mask from boxes ------------------------------------------------------------------
@@ -124,6 +131,12 @@ UNMASKED = [
     lambda b, size: np.stack([mask_of(b, size)[min(t, len(b) - 1)] for t in range(3)]),
     lambda b, size: mask_of(b, (16, 30)), lambda b, size: np.zeros((len(b), *size)),
 ]
+UNMASKED_TOLD = [
+    "swap x and y", "a column too large", "first frame's box", "target's box",
+    "35 pixels, 0 of them in the box", "30 pixels, 20 of them in the box", "ends too early",
+    "starts too late", "nearest pixel", "round inward", "down and add one", "1 outside the box",
+    "from 0 to 255", "shape (16, 30)", "shape (16, 30)", "shape (3, 1, 16, 30)",
+    "shape (3, 30, 16)", "asked for is (1, 6, 9)", "asked for is (3, 13, 12)", "covers 0 pixels"]
 
 
 # 3.3: the pseudo anomaly -----------------------------------------------------------------
@@ -162,6 +175,13 @@ UNBLENDED = [
     lambda X, M, A, s: blend(X, M, A, s)[:, 1:2],
     in_place, noise_in_place,
 ]
+UNBLENDED_TOLD = [
+    "whole frame", "share of the noise", "make it brighter", "cut off at 1",
+    "everything but the object", "outside the mask your frames are black",
+    "share (1 - sigma) X is missing", "where is sigma", "leave X as it is",
+    "sigma = 0.3, you get 0.5792; it is 0.6019", "sigma = 0.85, you get 0.621; it is 0.6335",
+    "pixel inside the mask", "pixel outside the mask", "you get 0.7714; it is 0.606",
+    "; it is 0.6019", "shape (3, 1, 6, 7)", "changed X itself", "changed A itself"]
 
 
 # 3.5: where to start ---------------------------------------------------------------------
@@ -180,6 +200,10 @@ NO_STARTS = [
     lambda w: math.log(w / (1 - w)) + .01, lambda w: round(math.log(w / (1 - w))),
     lambda w: [math.log(w / (1 - w))] * 2, lambda w: 4 * (w - .5),
 ]
+NO_STARTS_TOLD = [
+    "way back", "turned round", "base 10", "l = 2, where sigma is 0.8808", "undoes exp", "odds",
+    "slope", "weight itself", "l = 0, where sigma is 0.5;", "0.8016; the weight was to be 0.8",
+    "l = 1,", "shape (2,)", "l = 1.2,"]
 
 
 # 3.6: the gradient -----------------------------------------------------------------------
@@ -215,6 +239,11 @@ NO_GRADIENTS = [
     lambda X, M, A, l: gradient(X, M, A, .8),
     lambda X, M, A, l: 1.001 * gradient(X, M, A, l),
 ]
+NO_GRADIENTS_TOLD = [
+    "chain rule", "by sigma only", "by 1 - sigma only", "l = 0.8 you get -0.1254", "turned round",
+    "M is missing", "l where sigma", "you subtract X_A", "lost the X", "you get -0.1198",
+    "not its derivative", "shape ()", "shape (3, 1, 6, 7)", "l = -2.0 you get 0.04715",
+    "you get -0.1074; a small change of l says -0.1073"]
 
 
 # 3.8: another kind of anomaly ------------------------------------------------------------
@@ -274,6 +303,21 @@ KINDS = [towards(make) for make in (
     stripes, in_numpys_noise)]
 KINDS += [*map(gaussian, (.05, .1, .2, .3, .35, .5, 1)), added_gaussian, in_float64_as_well]
 
+def grain(X, seed, size=.2): return size * (drawn(X, seed) - .5)
+def grained(change, name):
+    return towards(lambda X, seed: (change(X, seed) + grain(X, seed)).clamp(0, 1), f"{name}_grain")
+
+KINDS += [grained(make, make.__name__) for make in (
+    mirrored, another_time, brighter, negative, swapped_colours, blurred, one_colour)]
+KINDS += [
+    grained(lambda X, seed: X.flip(-2), "upside_down"),
+    grained(lambda X, seed: X.mean(0, keepdim=True), "colourless"),
+    towards(lambda X, seed: .8 * X.roll(9, -1) + .2 * drawn(X, seed), "another_place_and_noise"),
+    towards(lambda X, seed: (X + .2 + .1 * drawn(X, seed)).clamp(0, 1), "brighter_with_fine_grain"),
+    towards(lambda X, seed: .5 * X + .1 * drawn(X, seed), "darker_with_grain"),
+    towards(lambda X, seed: .1 * drawn(X, seed), "black_with_grain"),
+    towards(lambda X, seed: (X**2 + grain(X, seed, .1)).clamp(0, 1), "steeper_with_grain")]
+
 def grey_noise(X, seed): return drawn(X, seed)[:1].expand_as(X)
 def still_noise(X, seed): return drawn(X, seed)[:, :1].expand_as(X)
 def half(M): return M * (torch.arange(M.shape[-1]) < M.shape[-1] // 2)
@@ -282,7 +326,40 @@ def changes_M(X, M, weight, seed): return X + M.mul_(.5) * weight * (mirrored(X,
 
 def checkered(M): return sum(torch.meshgrid(*map(torch.arange, M.shape[-2:]), indexing="ij")) % 2
 
+# Maps of strengths
+def soft(M): return M * torch.nn.functional.avg_pool2d(M, 5, 1, 2)
+def by_channel(M): return M * torch.tensor([.3, .6, 1])[:, None, None, None]
+def window(M):
+    "A Gaussian window over each frame's box."
+    out = torch.zeros_like(M)
+    for frame, mask in zip(out[0], M[0]):
+        y, x = mask.nonzero().T
+        def bump(at): return torch.exp(-8 * ((at - at.min()) / (at.max() - at.min()) - .5)**2)
+        frame[y, x] = bump(y) * bump(x)
+    return out
+def corner(M):
+    "The first 2x2 pixels of each frame's box."
+    out = torch.zeros_like(M)
+    for frame, mask in zip(out[0], M[0]):
+        y, x = mask.nonzero()[0]
+        frame[y:y + 2, x:x + 2] = 1
+    return out
+def a_seeds_strength(seed):
+    return .3 + .7 * torch.rand((), generator=torch.Generator().manual_seed(seed + 1000))
+
+def mapped(strengths, noise=drawn):
+    def f(X, M, weight, seed): return X + strengths(M) * weight * (noise(X, seed) - X)
+    f.__name__ = f"{noise.__name__}_{strengths.__name__}"
+    return f
+
 NOISES = [
+    *map(mapped, (soft, window, by_channel, corner)),
+    mapped(soft, grey_noise), mapped(window, grey_noise),
+    lambda X, M, w, s: X + M * w * a_seeds_strength(s) * (drawn(X, s) - X),
+    lambda X, M, w, s: X + soft(M) * w * a_seeds_strength(s) * (drawn(X, s) - X),
+    lambda X, M, w, s: X + M * w * (drawn(X, s + 500) < .3) * (drawn(X, s) - X),
+    lambda X, M, w, s: X + M * w * (.4 + .2 * drawn(X, s) - X),
+    lambda X, M, w, s: X + M * w * ((X + .3 * drawn(X, s)).clamp(0, 1) - X),
     towards(drawn, "noise"), towards(grey_noise), towards(still_noise),
     lambda X, M, w, s: X + M * w * .8 * (drawn(X, s) - X),
     lambda X, M, w, s: X + M * w * .2 * (drawn(X, s) - X),
@@ -317,18 +394,19 @@ BROKEN = [
 
 
 ANSWERS = {
-    "check_3_1": (each(PRESENT), each(ABSENT)),
-    "check_3_2": (in_all_forms(mask_of) + each(MASKS), each(UNMASKED)),
+    "check_3_1": (each(PRESENT), told(ABSENT, ABSENT_TOLD)),
+    "check_3_2": (in_all_forms(mask_of) + each(MASKS), told(UNMASKED, UNMASKED_TOLD)),
     "check_3_3": (in_all_forms(blend) + each((
         as_one_line, by_where, in_float64, by_lerp, with_gradient, on_a_copy, in_numpy)),
-        each(UNBLENDED)),
-    "check_3_4": choice("c", "abd"),
+        told(UNBLENDED, UNBLENDED_TOLD)),
+    "check_3_4": choice("c", dict(a="depends on X", b="from black", d="from white")),
     "check_3_5": (in_all_forms(start) + each((
-        as_difference, as_minus_log, by_logit, by_tanh, in_float32_too)), each(NO_STARTS)),
+        as_difference, as_minus_log, by_logit, by_tanh, in_float32_too)),
+        told(NO_STARTS, NO_STARTS_TOLD)),
     "check_3_6": (in_all_forms(gradient) + each((
         by_exp, by_autograd, by_differences, gradient_in_float64, with_a_graph)),
-        each(NO_GRADIENTS)),
-    "check_3_7": choice("b", "ac"),
+        told(NO_GRADIENTS, NO_GRADIENTS_TOLD)),
+    "check_3_7": choice("b", dict(a="what does a screen show", c="three draws of its own")),
     "check_3_8": (each(KINDS), [((f,), "again, or its grey sister")
                                 for f in NOISES] + [((f,), words) for f, words in BROKEN]),
 }

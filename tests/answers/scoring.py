@@ -365,5 +365,7 @@ ANSWERS = {
     "check_6_1": (AUCS, WRONG_AUCS), "check_6_2": (MIDDLES, WRONG_MIDDLES),
     "check_6_3": (FILTERS, WRONG_FILTERS), "check_6_4": (BOTH, WRONG_BOTH),
     "check_6_5": (JUDGES, WRONG_JUDGES), "check_6_6": (DRAWS, WRONG_DRAWS),
-    "check_6_7": choice("d", "abc"), "check_6_8": (BETTER, WORSE),
+    "check_6_7": choice("d", dict(
+        a="holds 0; and it is one seed", b="not the floor", c="may well be ahead")),
+    "check_6_8": (BETTER, WORSE),
 }

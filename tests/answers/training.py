@@ -307,7 +307,9 @@ WRONG_FAIR = [
 
 ANSWERS = {
     "check_5_1": (STEPS, WRONG_STEPS), "check_5_2": (RATES, WRONG_RATES),
-    "check_5_3": choice("b", "ac"), "check_5_4": (KEPT, WRONG_KEPT),
+    "check_5_3": choice("b", dict(
+        a="slow down a hundred times", c="only its size has changed")),
+    "check_5_4": (KEPT, WRONG_KEPT),
     "check_5_5": (RUNNING, WRONG_RUNNING), "check_5_6": (SPELLED_DIAGNOSES, WRONG_DIAGNOSES),
     "check_5_7": (INTERVALS, WRONG_INTERVALS), "check_5_8": (FAIR, WRONG_FAIR),
 }
