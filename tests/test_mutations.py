@@ -371,7 +371,7 @@ MUTANTS = {
         ("Detector.counted", "# a bit a pixel, written as text"): [
             ("maps * ~self.ignore", "maps * self.ignore"),
         ],
-        ("Detector.stacks", "test_eq(record.frames, seen.frames["): [
+        ("Detector.stacks", "test_close(record.frames, seen.frames["): [
             ("itertools.islice(repeated, len(clip))", "repeated"),
         ],
     },
