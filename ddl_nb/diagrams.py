@@ -21,11 +21,11 @@ from matplotlib.path import Path
 # %% ../nbs/26_diagrams.ipynb #diagr006
 INK, FAINT = "#222222", "#666666"
 COLOURS = {"data": "#ffffff",       # what goes in, and what comes out
-           "frame": "#cfe3f5",      # what a layer makes of one frame
-           "time": "#f2b35e",       # what combines frames
-           "pseudo": "#e8927c",     # a pseudo anomaly
-           "number": "#d9efd3",     # a loss or a score
-           "alarm": "#f7e06e"}
+           "number": "#e8f5e4",     # a loss or a score
+           "frame": "#bcd9f3",      # what a layer makes of one frame
+           "alarm": "#e6c540",
+           "time": "#e89b3c",       # what combines frames
+           "pseudo": "#d97560"}     # a pseudo anomaly
 
 def sheet(width, height):  # inches
     "An empty white sheet: axes in inches from the upper left corner."
@@ -168,7 +168,7 @@ def _joined(ax, seen, k, kind):
     corner, share = (front.x - front.w / 2, front.y - front.h / 2), skip / (skip + own)
     look = dict(facecolor=COLOURS[kind], edgecolor=INK, linewidth=.8)
     ax.add_patch(Rectangle(corner, front.w * share, front.h, **look))
-    _beside(ax, around, by((f"{skip} + {own}", *hw)), "skip + decoded", 1)
+    _beside(ax, around, by((f"({skip} + {own})", *hw)), "skip + decoded", 1)
     return front, around
 
 def _decoder(ax, seen, size, ways, kind):
@@ -192,10 +192,10 @@ def draw_network(model,        # a `UNet` or a `C3DSU`
                  size,         # (height, width) of the frames
                  frames=None): # n; one window by default
     "The model, with the shape of all that it computes: channels × height × width. A sheet."
-    n, ax = frames or model.window, sheet(8.6, 5.75)
+    n, ax = frames or model.window, sheet(8.7, 5.75)
     seen, values = shapes_in(model, size, n), sum(p.numel() for p in model.parameters())
     m, time = seen["decoder.conv_4"][0][0], hasattr(model, "conv1")
-    write(ax, 4.3, .2, f"{type(model).__name__}, $L$ = {model.latent}, $T$ = {model.window}: "
+    write(ax, 4.35, .2, f"{type(model).__name__}, $L$ = {model.latent}, $T$ = {model.window}: "
           f"{values:,} parameters", 11)
     write(ax, COLUMNS[0], .56, "encoder, frame by frame", 10)
     if time: write(ax, COLUMNS[1], .56, "across time", 10)
@@ -280,6 +280,18 @@ def _around(mask, margin=6):  # (H, W)
         return slice(max(0, middle - side), middle + side)
     return around(rows, mask.shape[0]), around(columns, mask.shape[1])
 
+def _bounds(mask):  # (h, w)
+    "The box of what is masked: x1, y1, x2, y2."
+    rows, columns = np.nonzero(mask)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+def _outlined(ax, place, box_, shape):
+    "A box (x1, y1, x2, y2) of a picture of this shape that is drawn at a place."
+    x, y = place.w / shape[1], place.h / shape[0]
+    corner = place.x - place.w / 2 + box_[0] * x, place.y - place.h / 2 + box_[1] * y
+    size = (box_[2] - box_[0]) * x, (box_[3] - box_[1]) * y
+    ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", lw=1.5, zorder=4))
+
 # %% ../nbs/26_diagrams.ipynb #diagr040
 WIDE, HIGH = 1.1, .74              # of a picture
 BLEND = r"$X_A = (1 - M)\,X$" "\n" r"$+\;M\,((1 - \sigma)\,X + \sigma\,A)$"
@@ -306,12 +318,13 @@ def _shown(ax, X, A, M, XA):
 
 # %% ../nbs/26_diagrams.ipynb #diagr041
 def _compared(ax, X, XA, YA, M, start):
-    "What is in the box: what was there, what the network made of it, and what was shown."
+    "The box and what is around: what was there, what the network made of it, what was shown."
     rows, columns = _around(_picture(M)[..., 0] > 0)
     places = []
     for y, x in ((3.3, X), (4.5, YA), (5.7, XA)):
         picture = _picture(x)[rows, columns]
         places.append(stack(ax, 6.95, y, .84, .84, picture=picture, vmin=0, vmax=1)[0])
+        _outlined(ax, places[-1], _bounds(_picture(M)[rows, columns, 0]), picture.shape[:2])
     there, made, shown = places
     write(ax, 7.5, 3.3, "$X_t$, what was there", 10, ha="left")
     write(ax, 7.5, 5.7, "$X_{A,t}$, what was shown", 10, ha="left")
@@ -411,13 +424,6 @@ def draw_score(score_map,        # (h, w) of one frame
     return ax
 
 # %% ../nbs/26_diagrams.ipynb #diagr049
-def _outlined(ax, place, box_, shape):
-    "A box (x1, y1, x2, y2) of a map of this shape that is drawn at a place."
-    x, y = place.w / shape[1], place.h / shape[0]
-    corner = place.x - place.w / 2 + box_[0] * x, place.y - place.h / 2 + box_[1] * y
-    size = (box_[2] - box_[0]) * x, (box_[3] - box_[1]) * y
-    ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", lw=1.5, zorder=4))
-
 def _step(ax, start, end, text):
     "An arrow to the right, and what it does, above it."
     arrow(ax, start, end)

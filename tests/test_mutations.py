@@ -453,6 +453,9 @@ MUTANTS = {
         ("_picture", "for image in other.images"): [
             ("x.shape[2] // 2", "0"),
         ],
+        ("_bounds", "for image in other.images"): [
+            ("columns.max() + 1", "columns.max()"),
+        ],
     },
     "running": {
         ("inside", "test_eq(inside(np.arange(8)"): [

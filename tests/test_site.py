@@ -3,12 +3,15 @@ the disk in a real browser that can reach nothing else. tests/screenshots/ keeps
 import re
 import subprocess
 import sys
+from base64 import b64encode
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 for package in ("myst_nb", "furo", "sphinx_revealjs", "sphinx-mathjax-offline"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[docs]'")
@@ -63,7 +66,7 @@ def test_a_students_page_has_pictures_and_no_answers(path):
     code = [c for c in pages.lesson(path).cells if c.cell_type == "code"]
     with_pictures = [c for c in code if c.outputs]
     assert with_pictures
-    assert all(pages.is_picture(o) for c in code for o in c.outputs)
+    assert all(pages.is_picture(o) or pages.is_table(o) for c in code for o in c.outputs)
     assert not any(pages.gives_an_answer(c) for c in with_pictures)
 
 
@@ -87,6 +90,12 @@ def test_a_picture_after_a_question_waits_for_the_answer(tmp_path):
                     "after the answer": (1, ["hide-output"]), "predicted": (1, ["hide-output"])}
 
 
+def test_a_table_that_an_exercise_asks_about_is_there():
+    cells = pages.lesson(root / "nbs" / "course" / "06_scoring.ipynb").cells
+    at = next(i for i, c in enumerate(cells) if "### Exercise 6.7" in c.source)
+    assert any(map(pages.is_table, cells[at - 1].get("outputs", [])))
+
+
 def test_students_pages_do_not_lead_to_solutions(site):
     for path in (site / "nbs" / "course").glob("*.html"):
         assert not [link for link in pages.Page(path).links if "solutions" in link], path
@@ -99,6 +108,51 @@ def test_a_session_shows_what_is_done_in_class():
     assert {n[0] for n in shown[1]} == {"1", "2"} and "1.6" in shown[1] and "1.7" not in shown[1]
     assert [n for n in dict.fromkeys(shown[2]) if n > "4.4"] == ["4.5", "5.3", "5.6", "5.7"]
     assert {n[0] for n in shown[3]} == {"6", "7"}
+
+
+def picture(height=100):
+    with BytesIO() as file:
+        Image.new("L", (8, height)).save(file, "PNG")
+        data = b64encode(file.getvalue()).decode()
+    return new_output("display_data", {"image/png": data})
+
+
+def slides(*cells):
+    "(heading, text, whether an output stands beside it) of each slide that cells become."
+    cells = [new_markdown_cell(c) if isinstance(c, str)
+             else new_code_cell(c[0], outputs=list(c[1:]))
+             for c in ("# Lesson\n\nIt begins.", *cells)]
+    return [(heading, " ".join(texts), output is not None)
+            for heading, parts in pages.sections(new_notebook(cells=cells))
+            for texts, output in pages.slides_of(parts)][1:]
+
+
+def test_a_question_is_whole_and_stands_before_its_answer():
+    long = "Said before. " * 30
+    question = "**Predict**: which will it be? The left one? Or the right, " + "very " * 50 + "far?"
+    made = slides(f"## One\n\n{long}{question}", ("show", picture()))
+    assert made == [("## One", f"Said before. {question}", False), ("## One", "", True)]
+
+
+def test_a_short_text_and_its_picture_go_together_and_a_large_picture_alone():
+    assert slides("## One\n\nSee this.", ("show", picture())) == [("## One", "See this.", True)]
+    assert slides("## One\n\nSee this.", ("show", picture(632))) == [
+        ("## One", "See this.", False), ("## One", "", True)]
+
+
+def test_printed_lines_are_shown_and_verdicts_are_not():
+    def printed(text): return new_output("stream", text=text)
+    made = slides("## One\n\nCount.", ("print", printed("7 of 9\n")), "And now?",
+                  ("check_1_1(a)", printed("right\n")), "Many lines.", ("list", printed("x\n" * 9)))
+    assert made == [("## One", "Count.", True), ("## One", "And now?", False),
+                    ("## One", "Many lines.", False)]
+
+
+def test_what_follows_an_exercise_stands_below_the_heading_over_it():
+    made = slides("## One\n\nText.", "### Exercise 1.1: sum\n\nAdd.", ("check_1_1(a)",),
+                  "(An aside.)\n\nSo it is.", ("show", picture()))
+    assert made == [("## One", "Text.", False), ("### Exercise 1.1: sum", "Add.", False),
+                    ("### One", "So it is.", True)]
 
 
 # In a browser ---------------------------------------------------------------------------

@@ -5,16 +5,18 @@ slides  a deck for each session of COURSE.md's table, by nbconvert
 print   each lesson as one page
 
 All go to _site/html and open without a network. A student's lesson is saved without outputs; here
-it gets the pictures of the solution's cells which the student has, too, and which give no answer.
-Those that follow what the reader is to predict or to answer stand behind a click on the site, and
-on paper at the end.
+it gets the pictures and tables of the solution's cells which the student has, too, and which give
+no answer. Those that follow what the reader is to predict or to answer stand behind a click on the
+site, and on paper at the end.
 """
 import re
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
 from html.parser import HTMLParser
 from importlib.util import find_spec
+from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -22,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 from nbconvert import HTMLExporter, SlidesExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 
 root = Path(__file__).parent.parent
 DOCS, NBS, COURSE = root / "docs", root / "nbs", root / "nbs" / "course"
@@ -39,6 +42,7 @@ def read(path): return nbformat.read(path, as_version=4)
 # Cells ----------------------------------------------------------------------------------
 
 def is_picture(output): return any(kind.startswith("image/") for kind in output.get("data", {}))
+def is_table(output): return "<table" in output.get("data", {}).get("text/html", "")
 
 
 def shown(outputs):
@@ -79,8 +83,8 @@ def gives_an_answer(cell): return re.search(r"# your answer|\bcheck_\d", cell.so
 
 
 def lesson(path):
-    """A student's notebook with the pictures. A cell has the tag `hide-output` where one stands to
-    something that the reader has been asked before, below the same heading."""
+    """A student's notebook with pictures and tables. A cell has the tag `hide-output` where one
+    stands to something that the reader has been asked before, below the same heading."""
     solved = {cell.id: cell for cell in read(path.parent / "solutions" / path.name).cells}
     notebook = page(read(path))
     asked = False
@@ -90,7 +94,8 @@ def lesson(path):
             if "**Predict" in cell.source: asked = True
         elif gives_an_answer(cell): asked = True
         else:
-            cell.outputs = [o for o in shown(solved[cell.id].outputs) if is_picture(o)]
+            cell.outputs = [o for o in shown(solved[cell.id].outputs)
+                            if is_picture(o) or is_table(o)]
             if asked and cell.outputs: cell.metadata["tags"] = ["hide-output"]
     return notebook
 
@@ -277,39 +282,61 @@ def sentences(text, limit):
 def is_list(paragraph): return bool(re.match(r"([-*]|\d+\.) ", paragraph))
 
 
+def asked(paragraph):
+    "The whole question, and of what stands before it as much as fits."
+    before, question = paragraph.split("**Predict", 1)
+    kept = sentences(before, 260 - len(question)) + " " if before.strip() else ""
+    return f"{kept}**Predict{question}"
+
+
 def brief(paragraphs, before_picture):
     """What is shown to a class: what is said first, what is asked, quotations, equations and lists;
     and what is said last, where a picture follows."""
+    paragraphs = [p for p in paragraphs if not re.fullmatch(r"\(.*\)", p, re.S)]    # asides
     last = len(paragraphs) - 1 if before_picture else None
     for i, paragraph in enumerate(paragraphs):
-        if re.match(r">|\$\$|\|", paragraph): yield paragraph
+        if "**Predict" in paragraph: yield asked(paragraph)
+        elif re.match(r">|\$\$|\|", paragraph): yield paragraph
         elif is_list(paragraph):
             items = re.split(r"^(?=[-*] |\d+\. )", paragraph, flags=re.M)
             yield "\n".join(sentences(item, 130) for item in items if item.strip())
-        elif i in (0, last) or "Predict" in paragraph: yield sentences(paragraph, 260)
+        elif i in (0, last): yield sentences(paragraph, 260)
         elif any(map(is_list, paragraphs[i + 1:i + 2])): yield paragraph
 
 
 def on_screen(output):
-    "A picture, or a table that can be read from the back of a room."
-    table = output.get("data", {}).get("text/html", "")
-    return is_picture(output) or "<table" in table and table.count("<tr") <= 9
+    "A picture, or a table or text that can be read from the back of a room."
+    table, lines = output.get("data", {}).get("text/html", ""), output.get("text", "").splitlines()
+    return (is_picture(output) or is_table(output) and table.count("<tr") <= 9
+            or 0 < len(lines) <= 6 and max(map(len, lines)) <= 75)
+
+
+def outputs_of(cell):
+    "What a class sees of a cell that was run; whether an answer is right is not for all."
+    return [o for o in shown(cell.outputs)
+            if on_screen(o) and (is_picture(o) or not gives_an_answer(cell))]
 
 
 def sections(notebook):
-    "(heading, [paragraphs of a cell or outputs of a cell, ...]) in order."
-    found = []
+    """(heading, [paragraphs of a cell, outputs of a cell, or nothing where an answer is given])
+    in order. What comes after an exercise's answer goes on below the heading over it."""
+    found, above, answered = [], "", False
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and not cell.source.startswith("**Solution.**"):
+            if answered: found.append((above, []))
+            answered = False
             for text in re.split(r"^(?=#+ )", cell.source, flags=re.M):
                 if text.startswith("#"):
                     heading, _, text = text.partition("\n")
+                    if re.match("##? ", heading): above = "###" + heading.lstrip("#")
                     found.append((heading, []))
                 if text.strip(): found[-1][1].append(paragraphs(text))
         elif cell.cell_type == "code" and "### BEGIN SOLUTION" not in cell.source:
-            pictures = [o for o in shown(cell.outputs) if on_screen(o)]
-            if pictures: found[-1][1].append(pictures)
-    return found
+            if gives_an_answer(cell) and "jupyter" not in cell.metadata:
+                found[-1][1].append([])
+                answered = bool(exercise(found[-1]))
+            if outputs := outputs_of(cell): found[-1][1].append(outputs)
+    return [section for section in found if any(section[1])]
 
 
 def exercise(section): return set(re.findall(r"^### Exercise (\d\.\d)", section[0]))
@@ -329,22 +356,30 @@ def in_class(found, whole, home):
             yield from (section for section in part if not exercise(section) & home)
 
 
+def is_large(output):
+    "A picture that needs a slide for itself."
+    pixels = output.get("data", {}).get("image/png")
+    return pixels is not None and Image.open(BytesIO(b64decode(pixels))).height > 500
+
+
 def slides_of(parts):
-    "(texts, picture or None) of each slide of a section: a picture and a short text go together."
-    said = []
+    """(texts, output or None) of each slide of a section: an output and a short text go together,
+    but what has been asked stands alone, before the answer is seen."""
+    said, question = [], False
     for part, after in zip_longest(parts, parts[1:]):
-        if isinstance(part[0], str):
+        if part and isinstance(part[0], str):
             if said: yield said, None
             said = list(brief(part, bool(after) and not isinstance(after[0], str)))
+            question = "**Predict" in "".join(said)
             continue
-        if "Predict" in "".join(said):
-            yield said, None
+        beside = [] if question or not part or is_large(part[0]) else said[-1:]
+        before = said[:len(said) - len(beside)]
+        if before: yield before, None
+        said = beside
+        for output in part:
+            yield said, output
             said = []
-        if said[:-1]: yield said[:-1], None
-        said = said[-1:]
-        for picture in part:
-            yield said, picture
-            said = []
+        question = False
     if said: yield said, None
 
 
