@@ -1,7 +1,8 @@
 """What a detector sees, as one short film: film.py OUT.webm MODEL SOURCE. WebM, since every browser
 plays it."""
 import sys
-from itertools import chain
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -14,25 +15,25 @@ from ddl_nb.running import DDLError
 SECONDS = 60
 
 
-def pictures(model, source):
-    "Frames of the test clips as the detector sees them, and frames a second."
-    detector, scene = Detector.load(model), open_source(source).scenes[0]
-    clips = scene.test or scene.train
-    def one(clip):
+def pictures(detector, clips):
+    "Frames of clips as the detector sees them."
+    for clip in clips:
         record = detector.score(clip)
-        return annotated(detector, clip, record.smoothed, record.maps(), looks=record.rang)
-    return chain.from_iterable(map(one, clips)), clips[0].fps or 25
+        yield from annotated(detector, clip, record.smoothed, record.maps(), looks=record.rang)
 
 
 def main(out, model, source):
-    (frames, fps), out = pictures(model, source), Path(out)
+    detector, scene, out = Detector.load(model), open_source(source).scenes[0], Path(out)
+    clips = scene.test or scene.train
+    fps, writer = clips[0].fps or 25, None
     out.parent.mkdir(parents=True, exist_ok=True)
-    writer = None
-    for _, frame in zip(range(round(SECONDS * fps)), frames):
-        h, w = (side // 2 * 2 for side in frame.shape[:2])         # the codec wants even sizes
-        if writer is None:
-            writer = cv2.VideoWriter(str(out), cv2.VideoWriter_fourcc(*"VP80"), fps, (w, h))
-        writer.write(cv2.cvtColor(frame[:h, :w], cv2.COLOR_RGB2BGR))
+    # Closed, since whatever still decodes at Python's end may abort it.
+    with closing(pictures(detector, clips)) as frames:
+        for frame in islice(frames, round(SECONDS * fps)):
+            h, w = (side // 2 * 2 for side in frame.shape[:2])         # the codec wants even sizes
+            if writer is None:
+                writer = cv2.VideoWriter(str(out), cv2.VideoWriter_fourcc(*"VP80"), fps, (w, h))
+            writer.write(cv2.cvtColor(frame[:h, :w], cv2.COLOR_RGB2BGR))
     if writer is None or not writer.isOpened(): raise DDLError(f"{out}: the film cannot be written")
     writer.release()
     print(out)

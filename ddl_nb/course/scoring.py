@@ -224,11 +224,11 @@ def _held_and_test():
 _THRESHOLDS_6_5 = {
     "nearly all held-out scores lie above your threshold: the quantile is 1 - share":
         lambda t, h, s, y, share: exceeded_by(1 - share, h, t),
-    "your threshold is a quantile of the test scores: it has seen what it will be "
-    "judged on, and with many anomalies it lies far too high":
+    "that share of the *test* scores lies above your threshold: is it their quantile? It has "
+    "seen what it will be judged on, then, and with many anomalies it lies far too high":
         lambda t, h, s, y, share: exceeded_by(share, s, t),
-    "your threshold is a quantile of the normal *test* frames: "
-    "you used the labels to find it":
+    "that share of the *normal* test scores lies above your threshold: is it their quantile? "
+    "It knows the labels, then":
         lambda t, h, s, y, share: exceeded_by(share, s[y == 0], t)}
 
 # sentence -> what becomes of the four numbers: found, missed, falsely alarmed, quiet
@@ -328,12 +328,12 @@ def _no_draw(values, scores, labels):
 _ORDERS = {1: 1, 2: 3, 3: 6}                    # different clips among three -> orders, of 27
 
 def _check_evenly(values, micro):
-    "Each draw as often as chance would have it."
+    "Each draw as often as chance would have it, within 4.5 standard deviations of its share."
     for names in _draws(3):
         share, even = np.mean(_among(values, [micro(names)])), _ORDERS[len(set(names))] / 27
-        if abs(share - even) > .05:
-            raise Wrong(f"clips {', '.join(names)} come in {share:.0%} of the draws; "
-                        f"by chance it is {even:.0%}, so the clips are not drawn evenly "
+        if abs(share - even) > 4.5 * math.sqrt(even * (1 - even) / len(values)):
+            raise Wrong(f"clips {', '.join(names)} come in {share:.1%} of the draws; "
+                        f"by chance it is {even:.1%}, so the clips are not drawn evenly "
                         "(a long clip is no likelier than a short one)")
 
 # %% ../../nbs/course/solutions/06_scoring.ipynb #846fcecc

@@ -242,7 +242,7 @@ def off_by(k):
 WRONG_JUDGES = [
     ((off_by(2),), "exceed your threshold"), ((off_by(3),), "exceed your threshold"),
     ((off_by(-3),), "exceed your threshold"),
-    ((lambda h, s, y, share: counted(np.quantile(s, 1 - share), s, y),), "test scores"),
+    ((lambda h, s, y, share: counted(np.quantile(s, 1 - share), s, y),), "*test* scores"),
     ((lambda h, s, y, share: counted(np.quantile(s[y == 0], 1 - share), s, y),), "the labels"),
     ((lambda h, s, y, share: judge(h, s, y, 1 - share),), "the quantile is 1 - share"),
     ((lambda h, s, y, share: judge(h, s, y, .01),), "exceed your threshold"),
@@ -301,6 +301,10 @@ def of_frames(scores, labels, rng):
     i = rng.integers(0, len(s), len(s))
     return auc(y[i], s[i])
 
+def never_one_alone(names, rng):
+    while len(set(drawn := rng.choice(names, len(names)))) == 1: pass
+    return drawn
+
 FIRST = {2: (.5, .5), 3: (.45, .275, .275)}                     # a little likelier
 WRONG_DRAWS = [
     ((drawing(lambda names, rng: rng.permutation(names)),), "whole test set again"),
@@ -312,6 +316,7 @@ WRONG_DRAWS = [
     ((drawing(lambda names, rng: [names[i] for i in rng.integers(0, len(names) - 1, len(names))]),),
      "not drawn evenly"),
     ((drawing(lambda names, rng: [rng.choice(names)] * len(names)),), "not drawn evenly"),
+    ((drawing(never_one_alone),), "not drawn evenly"),
     ((drawing(lambda names, rng: rng.choice(names, len(names), p=FIRST[len(names)])),),
      "not drawn evenly"),
     ((by_length,), "no likelier"), ((apart,), "separately"), ((of_frames,), "you draw frames"),
