@@ -29,8 +29,8 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
 nb_execution_mode = "off"
-nb_code_prompt_show = "Show the picture, after your own answer"
-nb_code_prompt_hide = "Hide the picture"
+nb_code_prompt_show = "Show the result, after your own answer"
+nb_code_prompt_hide = "Hide the result"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4

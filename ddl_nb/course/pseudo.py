@@ -154,7 +154,8 @@ def check_3_2(mask_of):
                         f"yours goes from {got.min():g} to {got.max():g}")
         bare, differs = ~got.any((1, 2)), (got != want).any((1, 2))
         t = int(np.flatnonzero(bare if bare.any() else differs)[0])
-        hint = "; did you swap x and y?" if bare[t] else ""
+        hint = "; is anything filled in?" if bare.all() else (
+            "; did you swap x and y?" if bare[t] else "")
         return (f"in frame {t} your mask covers {got[t].sum():.0f} pixels, "
                 f"{(got[t] * want[t]).sum():.0f} of them in the box; "
                 f"the box {boxes[t].tolist()} has {want[t].sum():.0f}{hint}")

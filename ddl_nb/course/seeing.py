@@ -335,7 +335,8 @@ def _errors(maps, boxes, unit, mean=_each_box_first):
 
 def _errors_enlarged(maps, boxes, size):
     "The same, on maps as large as the source."
-    def enlarged(how): return [cv2.resize(m, size[::-1], interpolation=how) for m in maps]
+    def enlarged(how):
+        return {t: cv2.resize(maps[t], size[::-1], interpolation=how) for t in set(boxes[:, 0])}
     return [_error(enlarged(how), boxes, 1, np.rint, _each_box_first) for how in ENLARGINGS]
 
 # %% ../../nbs/course/solutions/01_seeing.ipynb #871ec353
@@ -368,10 +369,12 @@ def _beside(maps, boxes, unit):
     moved[1] = moved[1][moved[1][:, 0] < len(maps)]                # the last frame has none after
     def shifted(rounding, y, x): return lambda box: rounding(box) + [[x], [y], [x], [y]]
     shifts = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
+    size, later = [round(side / unit) for side in maps.shape[1:]], [*maps[1:], maps[-1]]
+    def both(maps, boxes): return _errors(maps, boxes, unit) + _errors_enlarged(maps, boxes, size)
     return {
-        "takes each box from the map of the frame before": _errors(maps, moved[-1], unit),
+        "takes each box from the map of the frame before": both(maps, moved[-1]),
         "takes each box from the map of the frame after": [
-            *_errors(maps, moved[1], unit), *_errors([*maps[1:], maps[-1]], boxes, unit)],
+            *both(maps, moved[1]), *both(later, boxes)],
         "comes from boxes that are shifted by a pixel":
             [_error(maps, boxes, unit, shifted(rounding, *by), _each_box_first)
              for rounding in ROUNDINGS for by in shifts],
