@@ -17,13 +17,13 @@ from base64 import b64decode
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from io import BytesIO
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 from nbconvert import HTMLExporter, SlidesExporter
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 root = Path(__file__).parent.parent
@@ -311,9 +311,16 @@ def on_screen(output):
             or 0 < len(lines) <= 6 and max(map(len, lines)) <= 75)
 
 
+def merged(outputs):
+    "What was printed in pieces becomes one output."
+    for is_text, some in groupby(outputs, lambda o: o.output_type == "stream"):
+        if is_text: yield new_output("stream", text="".join(o.text for o in some))
+        else: yield from some
+
+
 def outputs_of(cell):
     "What a class sees of a cell that was run; whether an answer is right is not for all."
-    return [o for o in shown(cell.outputs)
+    return [o for o in shown(merged(cell.outputs))
             if on_screen(o) and (is_picture(o) or not gives_an_answer(cell))]
 
 
@@ -358,8 +365,9 @@ def in_class(found, whole, home):
 
 def is_large(output):
     "A picture that needs a slide for itself."
-    pixels = output.get("data", {}).get("image/png")
-    return pixels is not None and Image.open(BytesIO(b64decode(pixels))).height > 500
+    pixels = [b64decode(data) for kind, data in output.get("data", {}).items()
+              if kind in ("image/png", "image/jpeg")]
+    return any(Image.open(BytesIO(some)).height > 500 for some in pixels)
 
 
 def slides_of(parts):
