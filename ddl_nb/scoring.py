@@ -9,6 +9,7 @@ __all__ = ['FoldedBlock', 'Folded', 'Plain', 'runner', 'chunks', 'ahead', 'Maps'
 
 # %% ../nbs/07_scoring.ipynb #a325fb08
 import copy, functools, hashlib, importlib, os, queue, threading
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -225,7 +226,8 @@ class _Fetcher:
     def __init__(self, items):
         self.items, self.ready, self.stop = items, queue.Queue(1), threading.Event()
         # Daemon: a source that hangs must not keep the program alive.
-        threading.Thread(target=self._fetch, daemon=True).start()
+        self.thread = threading.Thread(target=self._fetch, daemon=True)
+        self.thread.start()
 
     def _put(self, item, error=None):
         while not self.stop.is_set():
@@ -239,6 +241,12 @@ class _Fetcher:
                 if self.stop.is_set(): break
             self._put(None, StopIteration())
         except BaseException as e: self._put(None, e)
+
+    def end(self):
+        "Stop, and wait for the item under way: Python must not end while it is being decoded."
+        self.stop.set()
+        with suppress(queue.Empty): self.ready.get_nowait()        # whoever waits to put may go on
+        self.thread.join(.5)
 
 # %% ../nbs/07_scoring.ipynb #70score10
 def ahead(items,         # any iterable
@@ -255,7 +263,7 @@ def ahead(items,         # any iterable
             if error: raise error
             count += 1
             yield item
-    finally: fetcher.stop.set()
+    finally: fetcher.end()
 
 def _silence(name, patience, count):
     when = f"after frame {count - 1}" if count else "; it never started"

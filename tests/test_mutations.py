@@ -225,9 +225,12 @@ MUTANTS = {
             ("queue.Queue(1)", "queue.Queue()"),
         ],
         ("ahead", "# no longer wanted: it stops"): [
-            ("finally: fetcher.stop.set()", "finally: pass"),  # the thread waits for ever
+            ("finally: fetcher.end()", "finally: pass"),  # the thread waits for ever
             ("if error: raise error", "if error: return"),
             ("ready.get(timeout=patience)", "ready.get()"),
+        ],
+        ("_Fetcher.end", "# no longer wanted: it stops"): [
+            ("self.thread.join(.5)", "pass"),          # Python's end finds a decoder at work
         ],
         ("_silence", "# no longer wanted: it stops"): [
             ("after frame {count - 1}", "after frame {count}"),
