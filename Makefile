@@ -3,6 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v pyth
 BIN := .venv/bin
 export DDL_DATA := $(abspath $(or $(DDL_DATA),data))
 
+# Where this is set, each of the many processes would compile PyTorch and pandas anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lab bench bench-full course readme site slides print film
 
 demo: .venv/ready
