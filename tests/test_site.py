@@ -225,7 +225,10 @@ def test_lessons_print_without_a_network(name, opened):
     page = opened(name)
     pictures = page.evaluate(IMAGES.format("img"))
     cells = pages.lesson(root / "nbs" / "course" / f"{Path(name).stem}.ipynb").cells
-    assert all(pictures) and len(pictures) == sum(len(c.get("outputs", [])) for c in cells)
+    outputs = [o for c in cells for o in c.get("outputs", [])]
+    assert all(pictures) and len(pictures) == sum(map(pages.is_picture, outputs))
+    assert page.locator("table.dataframe, .jp-OutputArea-output table").count() >= sum(
+        map(pages.is_table, outputs))
     assert not page.locator("[data-mjx-error]").count()
     shot(page, name)
 

@@ -426,17 +426,17 @@ def opening():
 
 
 def on_paper(path):
-    "A lesson; its pictures that give something away come last, each with a number."
+    "A lesson; what gives something away, a picture or a table, comes last, each with a number."
     notebook = unlinked(lesson(path))
     cells, last = [], []
     for cell in notebook.cells:
         cells.append(cell)
         if "hide-output" not in cell.metadata.get("tags", []): continue
-        last.append(new_markdown_cell(f"### Picture {len(last) // 2 + 1}"))
+        last.append(new_markdown_cell(f"### Result {len(last) // 2 + 1}"))
         last.append(new_code_cell(outputs=cell.outputs))
-        cells.append(new_markdown_cell(f"*Picture {len(last) // 2} stands at the end.*"))
+        cells.append(new_markdown_cell(f"*Result {len(last) // 2} stands at the end.*"))
         cell.outputs = []
-    if last: cells.append(new_markdown_cell("## The pictures to compare with"))
+    if last: cells.append(new_markdown_cell("## The results to compare with"))
     notebook.cells = cells + last
     return notebook
 
