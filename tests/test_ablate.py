@@ -89,7 +89,7 @@ def test_stopped_and_asked_again(grid, tmp_path):
     same."""
     out = tmp_path/"out"
     runs = out/"runs"
-    process = spawn("ablate", grid(4), "--out", out, "--jobs", 2, start_new_session=True)
+    process = spawn("ablate", grid(1), "--out", out, "--jobs", 2, start_new_session=True)
     wait_for(runs/"recon-seed0"/"record.json", process)
     wait_for(runs/"recon-seed1"/"checkpoint.pt", process)
     os.killpg(process.pid, signal.SIGINT)
@@ -98,15 +98,15 @@ def test_stopped_and_asked_again(grid, tmp_path):
     finished = {f: f.stat().st_mtime_ns for f in runs.glob("*/record.json")}
     assert finished and len(finished) < 4
     assert set(pd.read_csv(out/"runs.csv").run) == {f.parent.name for f in finished}
-    call("ablate", grid(4), "--out", out, "--jobs", 1).works()
+    call("ablate", grid(1), "--out", out, "--jobs", 1).works()
     assert all(f.stat().st_mtime_ns == t for f, t in finished.items())
-    call("ablate", grid(4), "--out", tmp_path/"whole", "--jobs", 1).works()
+    call("ablate", grid(1), "--out", tmp_path/"whole", "--jobs", 1).works()
     pd.testing.assert_frame_equal(table(out), table(tmp_path/"whole"))
 
 
 def test_a_killed_run_goes_on(grid, tmp_path):
     out = tmp_path/"out"
-    command = "ablate", grid(4, text=TWO_RUNS), "--out", out, "--jobs", 1
+    command = "ablate", grid(1, text=TWO_RUNS), "--out", out, "--jobs", 1
     first = out/"runs"/"recon-seed0"
     process = spawn(*command)
     wait_for(first/"checkpoint.pt", process, pause=.02)

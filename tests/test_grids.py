@@ -31,7 +31,7 @@ def test_the_grid_of_the_paper_has_its_size():
         assert s.schedule == "step" and max(s.excerpt, s.model().window) in (1, 3)
 
 TINY = {"latent = 512": "latent = 8", "height = 256": "height = 48", "width = 256": "width = 64",
-        "epochs = 10": "epochs = 0.034", 'source = "ped2"': 'source = "plaza"',
+        "epochs = 10": "epochs = 0.1", 'source = "ped2"': 'source = "plaza:0,2,2"',
         "ped2/training/detections.csv": "motion"}
 
 def test_two_steps_of_the_paper_in_mixed_precision(tmp_path, monkeypatch):
