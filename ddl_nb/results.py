@@ -438,33 +438,52 @@ def score_scenes(model,         # a `Detector`, a file or a folder
                  maps=False,    # keep score maps
                  say=print):
     """Score all test clips (training clips where there are none), each scene by its own model:
-    the `Results`."""
-    started, out = time.perf_counter(), Path(out)
+    the `Results`. After all that can be read, what cannot is a `DDLError`."""
+    started, out, broken = time.perf_counter(), Path(out), []
     check_place(out, [clip for s in scenes for clip in s.train + s.test])
     results = Results(out, [scene.name for scene in scenes])
     try:
         for scene in scenes:
             detector = scene_detector(model, scenes, scene)
-            _score_scene(results, scene, detector, video, maps, say)
-    except BaseException:                  # a broken clip, an interrupt: what is known is written
+            broken += _score_scene(results, scene, detector, video, maps, say)
+        if broken and not results.scenes: raise broken[0]
+    except BaseException:                  # an interrupt, a full disk: what is known is written
         with contextlib.suppress(DDLError):
             if results.scenes: results.write()
         raise
-    return results.finish(started, {scene.name: scene.labels for scene in scenes})
+    results.finish(started, {scene.name: scene.labels for scene in scenes})
+    if broken: raise DDLError(f"{broken[0]} (clips that cannot be read: {len(broken)}; "
+                              "the others are scored)")
+    return results
 
 # %% ../nbs/16_results.ipynb #fc1c8812
+def _unreadable(clip):
+    "The error that reading all of a clip ends in, or None."
+    try:
+        for _ in clip.frames(): pass
+    except DDLError as e: return e
+
 def _score_scene(results, scene, detector, video, maps, say):
-    whole, told = bool(scene.labels), {None}                             # of the scene's sizes
+    "The errors of the clips that cannot be read; the others are scored."
+    whole, told, broken = bool(scene.labels), {None}, []              # told of the scene's sizes
     for clip in scene.test or scene.train:
-        if (message := aspect_message(detector, clip.size)) not in told:
-            warnings.warn(f"{scene.name}: {message}")
-        told.add(message)
+        title = results.title(scene.name, clip.name)
         kept = results.file("maps", scene.name, f"{clip.name}.npy")
-        record = detector.score(clip, kept if maps or video and whole else None)
+        try:
+            if (message := aspect_message(detector, clip.size)) not in told:
+                warnings.warn(f"{scene.name}: {message}")
+            told.add(message)
+            record = detector.score(clip, kept if maps or video and whole else None)
+        except DDLError:
+            if (error := _unreadable(clip)) is None: raise
+            broken.append(error)
+            say(f"{title}: cannot be read, not scored")
+            continue
         events = results.add(scene.name, clip, record, detector)
-        say(summary(results.title(scene.name, clip.name), record, events, detector))
+        say(summary(title, record, events, detector))
         if video: write_videos(results, scene.name, clip, record, events, detector, whole)
         if not maps: kept.unlink(missing_ok=True)
+    return broken
 
 # %% ../nbs/16_results.ipynb #bce1e686
 def summary(title, record, events, detector):

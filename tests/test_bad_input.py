@@ -462,16 +462,22 @@ def test_evaluate_shows_what_it_cannot_write(dataset, scored, tmp_path):
     result.fails(1, "report.json")
     assert "frame AUC" in result.out
 
-def test_what_was_scored_before_a_broken_clip_stays(trained, tmp_path):
+def test_a_broken_clip_costs_no_other(trained, tmp_path):
     for name in "abcd": write_movie(tmp_path/"yard"/f"{name}.mp4", footage(1)[0])
+    def score(): return call("score", trained, tmp_path/"yard", "--out", tmp_path/"s")
     cut(tmp_path/"yard"/"c.mp4", .1)
     for _ in range(2):                                  # over what an earlier run has left, too
-        call("score", trained, tmp_path/"yard", "--out", tmp_path/"s").fails(1, "c.mp4")
-        assert kept_scores(tmp_path/"s") == {"a": FRAMES, "b": FRAMES}
-    (tmp_path/"yard"/"c.mp4").rename(tmp_path/"yard"/"0.mp4")
+        result = score()
+        result.fails(1, "c.mp4", "cannot be read: 1; the others are scored")
+        assert "c: cannot be read, not scored" in result.out
+        assert kept_scores(tmp_path/"s") == dict.fromkeys("abd", FRAMES)
+    cut(tmp_path/"yard"/"a.mp4", .1)
+    score().fails(1, "a.mp4", "cannot be read: 2;")
+    assert kept_scores(tmp_path/"s") == dict.fromkeys("bd", FRAMES)
     before = files(tmp_path/"s")
-    call("score", trained, tmp_path/"yard", "--out", tmp_path/"s").fails(1, "0.mp4")
-    assert files(tmp_path/"s") == before
+    for name in "bd": cut(tmp_path/"yard"/f"{name}.mp4", .1)
+    score().fails(1, "a.mp4")
+    assert files(tmp_path/"s") == before                # nothing is put in place of it
 
 def test_info_lists_what_cannot_be_read(tmp_path):
     for name in "abc": write_movie(tmp_path/f"{name}.mp4", footage(1)[0])
