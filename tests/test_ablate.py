@@ -181,8 +181,9 @@ def test_on_a_local_cluster_of_two_workers(backend, grid, one_by_one, tmp_path):
     command = ["ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend,
                "--jobs", 2, "--backend", backend]
     for _ in range(3):
-        result = run(*command, env=os.environ | LIGHT)
-        # Ray gives its own processes 30 s, which may not do where others compute
+        # Ray gives its own processes 30 s, which may not do where others compute: so in a session
+        # of its own, for Linux shares the processor out by sessions.
+        result = run(*command, env=os.environ | LIGHT, start_new_session=True)
         if "timed out during startup" not in result.err: break
     assert result.code == 0, result
     pd.testing.assert_frame_equal(table(tmp_path/backend), table(one_by_one).loc[NAMES[:2]])
