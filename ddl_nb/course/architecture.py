@@ -444,7 +444,7 @@ def check_2_8(result):
     missing = {"design", "share", "default", "mine", "claim"} - set(result)
     if missing:
         raise Wrong(f"the dict lacks {', '.join(sorted(missing))}")
-    design = {k: tuple(v) if isinstance(v, list) else v for k, v in result["design"].items()}
+    design = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(result["design"]).items()}
     extra = set(design) - {"latent", "kernels", "window"}
     if extra:
         raise Wrong("change latent, kernels or window; "
