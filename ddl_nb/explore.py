@@ -679,7 +679,7 @@ class _Scores:
 
     def _board(self, clip):
         roc = roc_curve(self.labels, self.smoothed)
-        brightest = self.detector.scale.map * self.detector.units[0]
+        brightest = self.detector.scale.map
         return _score_board(self.scores[clip], self.scene.labels[clip], roc, brightest)
 
 # %% ../nbs/22_explore.ipynb #bdbbb360
@@ -714,8 +714,8 @@ def pictures(self: _Scores, clip, frame):
     "The frame, its reconstruction, its error map and the truth."
     seen = _frames(self.detector, self.clips[clip])[frame]
     rebuilt, score_map = self.rebuilt(clip, frame)
-    usual = self.detector.units[0]                       # the error is the first look
-    error = _inferno(score_map / usual / self.detector.scale.map)
+    score_map = score_map / self.detector.unit_maps[0]   # the error is the first look
+    error = _inferno(score_map / self.detector.scale.map)
     masks = self.masks(clip)
     truth = _rgb(seen) if masks is None else _with_truth(seen, masks[frame])
     return seen, rebuilt, _outlined(error, largest_patch(score_map, self.detector.patch)), truth
