@@ -359,12 +359,12 @@ MUTANTS = {
         ("learn_error", "by_hand = np.maximum("): [
             ("cv2.blur(error, (patch, patch))**4", "cv2.blur(error**4, (patch, patch))"),
             ("(powers / len(largest))**.25", "(powers / len(largest))**.5"),
-            ("share * np.mean(largest)", "share * np.max(largest)"),
+            ("LEAST * np.mean(largest)", "LEAST * np.max(largest)"),
             ("len(pieces) * PIECE // SEEN", "len(pieces)"),                  # a part of the footage
         ],
         ("learn_error", "nowhere = learn_error("): [
             ("error *= ~ignore", "error *= ignore"),
-            ("max(share * np.mean(largest), least)", "share * np.mean(largest)"),
+            ("max(LEAST * np.mean(largest), SMALLEST)", "LEAST * np.mean(largest)"),
         ],
         ("Detector.unit_maps", "two = Detector("): [
             ("units[0] *=", "units[1] *="),
