@@ -206,7 +206,6 @@ def unit_maps(self: Detector):
     if self.usual_error is not None: units[0] *= cv2.resize(self.usual_error, self.size[::-1])
     return units
 
-
 # %% ../nbs/10_detector.ipynb #10look08
 class Looks:
     """A detector's looks at one recording that comes in pieces, its edge frames repeated, `half` of
@@ -292,7 +291,6 @@ def maps(self: Detector, clip):
     in [0, 1], the motion, or the mean of both, each in units of what is usual."""
     return map(mean_map, self.stacks(clip))
 
-
 # %% ../nbs/10_detector.ipynb #90score1
 @patch
 def score(self: Detector, clip,    # a `Clip`
@@ -345,7 +343,7 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
     looks = [judge(noted(self.stacks(clip)), self.weights, self.patch)[2] for clip in clips]
     if k > 1: self._compare([np.stack([smooth(s) for s in some.T]) for some in looks],
                             np.concatenate(looks).mean(axis=0), np.array(peaks))
-    if self.usual_error is not None:
+    if self.usual_error is not None:                  # alone, an error counts as it is
         error = self.alone("reconstruction")
         error.measure(clips)
         self.scales[0] = error.scale
