@@ -180,10 +180,12 @@ def test_on_a_local_cluster_of_two_workers(backend, grid, one_by_one, tmp_path):
         pytest.skip(f"{backend} is not installed: pip install 'ddl_nb[cluster]'")
     command = ["ablate", grid(text=TWO_RUNS), "--out", tmp_path/backend,
                "--jobs", 2, "--backend", backend]
+    slow = "timed out during startup"
     for _ in range(3):
-        # Ray gives its own processes 30 s, which may not do where others compute: so in a session
-        # of its own, for Linux shares the processor out by sessions.
+        # Ray gives its own processes 30 s and not one more, which may not do where others compute:
+        # so in a session of its own, for Linux shares the processor out by sessions.
         result = run(*command, env=os.environ | LIGHT, start_new_session=True)
-        if "timed out during startup" not in result.err: break
+        if slow not in result.err: break
+    if slow in result.err: pytest.skip("Ray did not start within its own 30 s, three times")
     assert result.code == 0, result
     pd.testing.assert_frame_equal(table(tmp_path/backend), table(one_by_one).loc[NAMES[:2]])
