@@ -466,7 +466,7 @@ def _unreadable(clip):
 def _score_scene(results, scene, detector, video, maps, say):
     "The errors of the clips that cannot be read; the others are scored."
     whole, told, broken = bool(scene.labels), {None}, []              # told of the scene's sizes
-    for clip in scene.test or scene.train:
+    for clip in (c.of_depth(detector.bits) for c in scene.test or scene.train):
         title = results.title(scene.name, clip.name)
         kept = results.file("maps", scene.name, f"{clip.name}.npy")
         try:
@@ -498,7 +498,7 @@ def strangest_stretches(detector, clips,  # the (parts of) clips that it was tra
     """Table of the strangest stretches, the strangest first: clip, first, last, peak (the
     source's frame numbers), score at the peak, its box in source pixels, the look that adds most
     to it; and their pictures."""
-    rows = []
+    rows, clips = [], [clip.of_depth(detector.bits) for clip in clips]
     for part, clip in enumerate(clips):
         record = detector.score(clip, progress=f"strangest, {clip.name}")
         for first, last, peak in strangest(record.smoothed, round(clip.fps or USUAL_FPS), count):

@@ -11,7 +11,7 @@ from conftest import TINY, call, footage, truth, write_images, write_movie
 from ddl_nb.data import Clip
 from ddl_nb.detector import Detector
 from ddl_nb.layouts import open_source
-from ddl_nb.results import Results
+from ddl_nb.results import Results, strangest_stretches
 from ddl_nb.watch import Recorded
 
 def quiet(function, *args):
@@ -138,6 +138,8 @@ def test_16_bits_are_scaled_as_in_training(tmp_path):
     np.testing.assert_allclose(a[:15], b[:15])
     watched = next(Recorded(hot.of_depth(detector.bits)).frames(False)).picture
     np.testing.assert_array_equal(watched, normal[0])
+    _, pictures = strangest_stretches(detector, [hot], 1)
+    assert np.median(pictures[0]) > .8 * np.median(normal.array())      # not a fourth of it
     call("fit", tmp_path/"hot", "--out", tmp_path/"more", "--from", tmp_path/"m",
          "--epochs", ".3").works()
     assert Detector.load(tmp_path/"more").bits == 12
