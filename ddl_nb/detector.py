@@ -177,7 +177,7 @@ def judge(stacks,  # iterable of (k, h, w): the maps of k looks, in units of wha
     return fused(looks, weights), np.array(boxes).reshape(-1, 4), looks
 
 # %% ../nbs/10_detector.ipynb #08881fe5
-SEEN, PIECE = 1000, 50     # training frames at most, in pieces spread over all
+SEEN, PIECE = 1000, 50     # of more training frames about so many, in pieces spread over all
 LEAST = .5                 # of the usual frame score: no usual error is below
 SMALLEST = 1e-4            # nor below this, where all footage is black
 
@@ -343,7 +343,7 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
     looks = [judge(noted(self.stacks(clip)), self.weights, self.patch)[2] for clip in clips]
     if k > 1: self._compare([np.stack([smooth(s) for s in some.T]) for some in looks],
                             np.concatenate(looks).mean(axis=0), np.array(peaks))
-    if self.usual_error is not None:                  # alone, an error counts as it is
+    if k > 1 and self.usual_error is not None:        # alone, an error counts as it is
         error = self.alone("reconstruction")
         error.measure(clips)
         self.scales[0] = error.scale
@@ -502,7 +502,7 @@ def go_on(model,       # a file, a folder or a name, for `Detector.load`
           **options):  # of `Settings`, where the model's are not wanted
     """`Settings` to train on from a model: its own, with the anomaly weight it has learnt; how
     long, from which seed and without which stretches is said anew, a table of objects stays with
-    its footage, and usual motion is learnt anew. Another network is a `DDLError`."""
+    its footage, and what is usual is learnt anew. Another network is a `DDLError`."""
     start = Detector.load(model)
     if not start.trained:
         raise DDLError(f"{model}: an exported model, or one of motion alone, cannot be trained; "

@@ -714,7 +714,8 @@ def pictures(self: _Scores, clip, frame):
     "The frame, its reconstruction, its error map and the truth."
     seen = _frames(self.detector, self.clips[clip])[frame]
     rebuilt, score_map = self.rebuilt(clip, frame)
-    score_map = score_map / self.detector.unit_maps[0]   # the error is the first look
+    # the error is the first look
+    score_map = self.detector.counted(score_map / self.detector.unit_maps[0])
     error = _inferno(score_map / self.detector.scale.map)
     masks = self.masks(clip)
     truth = _rgb(seen) if masks is None else _with_truth(seen, masks[frame])

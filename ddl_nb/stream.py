@@ -138,7 +138,7 @@ def _moments(self: Stream):
 def stream(detector,
            frames,       # iterable of uint8 (H, W), (H, W, 1) or (H, W, 3), red first, of one shape
            patience=None,   # seconds to wait for a frame; without end by default
-           fps=None):  # its frames a second; only a model that sees a rate of its own needs to know
+           fps=None):  # its frames a second, for a model that sees a rate of its own, or motion
     """Score a running source: yields a `Moment` for each frame (T - 1)/2 frames behind it, and
     again, smoothed, 8 frames later. Constant memory."""
     running, error = Stream(detector, fps), None
