@@ -343,7 +343,7 @@ def measure(self: Detector, clips):  # normal footage, preferably not trained on
     looks = [judge(noted(self.stacks(clip)), self.weights, self.patch)[2] for clip in clips]
     if k > 1: self._compare([np.stack([smooth(s) for s in some.T]) for some in looks],
                             np.concatenate(looks).mean(axis=0), np.array(peaks))
-    if k > 1 and self.usual_error is not None:        # alone, an error counts as it is
+    if self.usual_error is not None:                  # alone, an error counts as it is
         error = self.alone("reconstruction")
         error.measure(clips)
         self.scales[0] = error.scale

@@ -28,9 +28,7 @@ def measure_anew(detector, scene):
     train, held_out = hold_out(clips, s.holdout, detector.model.window, s.fps)
     assert [[c.name, c.first, len(c)] for c in held_out] == detector.held_out, "other footage"
     frames = [cached(at_rate(clip, s.fps), detector.size, s.channels) for clip in train]
-    if detector.model and detector.motion:
-        what = detector.model, frames, detector.patch, detector.ignore
-        detector.usual_error = learn_error(*what)
+    detector.usual_error = learn_error(detector.model, frames, detector.patch, detector.ignore)
     detector.measure(held_out)
 
 
